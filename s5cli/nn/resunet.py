@@ -1,0 +1,252 @@
+"""ResUNetK: a residual U-Net that separates three queried slots at once (DCASE 2026 Task 4 baseline).
+
+The module tree carries the official checkpoint's key names. The same body serves the compact configuration: a patch
+stem instead of full resolution, spatial features instead of magnitudes, a complex filter over all channels instead of
+a polar mask per channel.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from s5cli.nn.film import Shifts
+
+_FLOOR = 1e-10
+_LEVELS = 6
+_TIME_STEP = 2 ** (_LEVELS - 1)  # the sixth level halves frequency only
+
+
+@dataclass(frozen=True)
+class ResUNetConfig:
+    """The defaults are the official separator."""
+
+    widths: tuple[int, ...] = (32, 64, 128, 256, 384, 384)
+    condition_width: int = 512
+    n_fft: int = 1024
+    hop_samples: int = 160
+    patch_frames: int = 1
+    patch_bins: int = 1
+    features: Literal["magnitude", "spatial"] = "magnitude"
+    mask: Literal["polar", "filter"] = "polar"
+    channels: int = 4
+    slots: int = 3
+    classes: int = 18
+
+
+class ResBlock(nn.Module):
+    """BN + shift, LeakyReLU, 3×3, twice; plus the input, or a 1×1 of it where the width changes."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(n_in)
+        self.bn2 = nn.BatchNorm2d(n_out)
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, bias=False)
+        self.shortcut = nn.Conv2d(n_in, n_out, 1) if n_in != n_out else nn.Identity()
+
+    def forward(self, x: Tensor, beta1: Tensor, beta2: Tensor) -> Tensor:
+        y = self.conv1(F.leaky_relu(self.bn1(x) + beta1, 0.01))
+        y = self.conv2(F.leaky_relu(self.bn2(y) + beta2, 0.01))
+        out: Tensor = y + self.shortcut(x)
+        return out
+
+
+class EncoderBlock(nn.Module):
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.conv_block1 = ResBlock(n_in, n_out)
+
+    def forward(self, x: Tensor, shifts: Mapping[str, Tensor], place: str) -> Tensor:
+        out: Tensor = self.conv_block1(
+            x, shifts[f"{place}->conv_block1->beta1"], shifts[f"{place}->conv_block1->beta2"]
+        )
+        return out
+
+
+class DecoderBlock(nn.Module):
+    def __init__(self, n_in: int, n_out: int, upsample: tuple[int, int]) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(n_in)
+        self.bn2 = nn.BatchNorm2d(n_in)  # stored in the official checkpoint and unused
+        self.conv1 = nn.ConvTranspose2d(n_in, n_out, upsample, stride=upsample, bias=False)
+        self.conv_block2 = ResBlock(2 * n_out, n_out)
+
+    def forward(self, x: Tensor, skip: Tensor, shifts: Mapping[str, Tensor], place: str) -> Tensor:
+        up = self.conv1(F.leaky_relu(self.bn1(x) + shifts[f"{place}->beta1"], 0.01))
+        beta1, beta2 = (shifts[f"{place}->conv_block2->beta{i}"] for i in (1, 2))
+        out: Tensor = self.conv_block2(torch.cat([up, skip], dim=1), beta1, beta2)
+        return out
+
+
+class UNet(nn.Module):
+    """Feature maps [b, maps, n, f] and shifts to output maps [b, outputs, n, f]; n a multiple of 32, f of 64."""
+
+    def __init__(self, maps: int, outputs: int, config: ResUNetConfig) -> None:
+        super().__init__()
+        w = config.widths
+        patch = (config.patch_frames, config.patch_bins)
+        self.bn0 = nn.BatchNorm2d(config.n_fft // 2 + 1)
+        self.pre_conv = nn.Conv2d(maps, w[0], patch, stride=patch)
+        for i, (n_in, n_out) in enumerate(zip((w[0], *w[:-1]), w, strict=True), 1):
+            self.add_module(f"encoder_block{i}", EncoderBlock(n_in, n_out))
+        self.conv_block7a = EncoderBlock(w[-1], w[-1])
+        for i, (n_in, n_out) in enumerate(zip((w[-1], *w[:0:-1]), w[::-1], strict=True), 1):
+            self.add_module(f"decoder_block{i}", DecoderBlock(n_in, n_out, (1 if i == 1 else 2, 2)))
+        self.after_conv = nn.Conv2d(w[0], outputs * patch[0] * patch[1], 1)
+        if config.mask == "polar":
+            self.out_conv = nn.Conv2d(config.channels, 1, 1)
+
+    def forward(self, maps: Tensor, shifts: Mapping[str, Tensor]) -> Tensor:
+        x, skips = self.pre_conv(maps), []
+        for i in range(1, _LEVELS + 1):
+            skips.append(getattr(self, f"encoder_block{i}")(x, shifts, f"encoder_block{i}"))
+            x = F.avg_pool2d(skips[-1], (1 if i == _LEVELS else 2, 2))
+        x = self.conv_block7a(x, shifts, "conv_block7a")
+        for i in range(1, _LEVELS + 1):
+            x = getattr(self, f"decoder_block{i}")(x, skips.pop(), shifts, f"decoder_block{i}")
+        out: Tensor = self.after_conv(x)
+        return out
+
+
+def shift_places(widths: tuple[int, ...]) -> dict[str, int]:
+    """Every place that takes a shift, in the official order, with its channels.
+
+    The two-level `decoder_block*->beta2` are stored in the official checkpoint and unused.
+    """
+    places = {}
+    encoders = [(f"encoder_block{i}", n) for i, n in enumerate(zip((widths[0], *widths[:-1]), widths, strict=True), 1)]
+    for name, (n_in, n_out) in [*encoders, ("conv_block7a", (widths[-1], widths[-1]))]:
+        places |= {f"{name}->conv_block1->beta1": n_in, f"{name}->conv_block1->beta2": n_out}
+    for i, (n_in, n_out) in enumerate(zip((widths[-1], *widths[:0:-1]), widths[::-1], strict=True), 1):
+        name = f"decoder_block{i}"
+        places |= {f"{name}->beta1": n_in, f"{name}->beta2": n_in}
+        places |= {f"{name}->conv_block2->beta1": 2 * n_out, f"{name}->conv_block2->beta2": n_out}
+    return places
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """A mixture's spectrum in polar form; cos and sin are 0 where the spectrum is."""
+
+    magnitude: Tensor  # [b, m, n, f], at least 1e-5
+    cos: Tensor
+    sin: Tensor
+
+    @property
+    def complex(self) -> Tensor:
+        return torch.complex(self.magnitude * self.cos, self.magnitude * self.sin)
+
+
+class ResUNetK(nn.Module):
+    """Mixture [b, 4, t] and query [b, 54] (3 slots × 18 classes) to one waveform a slot, [b, 3, t].
+
+    A slot whose 18 values are all zero is exactly zero. Needs t > n_fft / 2.
+    """
+
+    Config = ResUNetConfig
+    stored_constants = (r"^base\.i?stft\.",)
+
+    def __init__(self, config: ResUNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        polar = config.mask == "polar"
+        maps = config.channels if config.features == "magnitude" else 3 * config.channels - 2
+        outputs = config.slots * config.channels * (3 if polar else 2)
+        d = config.condition_width
+        self.base = UNet(maps, outputs, config)
+        self.label_embedding = nn.Sequential(
+            nn.Linear(config.slots * config.classes, d), nn.LayerNorm(d), nn.ReLU(),
+            nn.Linear(d, d), nn.LayerNorm(d), nn.ReLU(),
+        )  # fmt: skip
+        self.film = Shifts(d, shift_places(config.widths))
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+
+    window: Tensor
+
+    @property
+    def nparams(self) -> int:
+        """Parameters as the official code counts them: with the fixed transform kernels that it stores."""
+        n = self.config.n_fft
+        return sum(p.numel() for p in self.parameters()) + 2 * (n // 2 + 1) * n + 2 * n * n
+
+    def forward(self, mixture: Tensor, query: Tensor) -> Tensor:
+        level = self.level(mixture)
+        spectrum = self.analyse(mixture / level)
+        shifts = self.film(self.label_embedding(query))
+        maps = self.grow(self.features(spectrum))
+        masks = self.shrink(self.base(maps, shifts), frames=spectrum.magnitude.shape[2])
+        separated = self.polar_mask(spectrum, masks) if self.config.mask == "polar" else self.filter(spectrum, masks)
+        waveform = self.synthesise(separated, mixture.shape[-1]) * level
+        active = query.view(-1, self.config.slots, self.config.classes).sum(dim=-1) != 0
+        return waveform * active[..., None]
+
+    def level(self, mixture: Tensor) -> Tensor:
+        """What the input is divided by: 1 as published; with spatial features the RMS of channel 0, [b, 1, 1]."""
+        if self.config.features == "magnitude":
+            return mixture.new_ones(())
+        return mixture[:, :1].square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
+
+    def analyse(self, mixture: Tensor) -> Spectrum:
+        n_fft, hop = self.config.n_fft, self.config.hop_samples
+        spectrum = torch.stft(mixture.flatten(0, 1), n_fft, hop, window=self.window, center=True, return_complex=True)
+        spectrum = spectrum.transpose(1, 2).unflatten(0, mixture.shape[:2])  # [b, m, n, f]
+        magnitude = (spectrum.real.square() + spectrum.imag.square()).clamp_min(_FLOOR).sqrt()
+        return Spectrum(magnitude, spectrum.real / magnitude, spectrum.imag / magnitude)
+
+    def features(self, spectrum: Spectrum) -> Tensor:
+        if self.config.features == "magnitude":
+            return self.normalise(spectrum.magnitude)
+        return torch.cat([self.normalise(spectrum.magnitude.log()), self.directions(spectrum)], dim=1)
+
+    def normalise(self, maps: Tensor) -> Tensor:
+        """BatchNorm per frequency bin."""
+        out: Tensor = self.base.bn0(maps.transpose(1, 3)).transpose(1, 3)
+        return out
+
+    @staticmethod
+    def directions(spectrum: Spectrum) -> Tensor:
+        """Active and reactive intensity over energy, [b, 2 (m − 1), n, f], each within ±1."""
+        x = spectrum.complex
+        energy = spectrum.magnitude.square().sum(dim=1, keepdim=True) / 2
+        intensity = x[:, :1].conj() * x[:, 1:] / energy
+        return torch.cat([intensity.real, intensity.imag], dim=1)
+
+    def grow(self, maps: Tensor) -> Tensor:
+        """Zero frames up to whole patches of 32, after normalising; the last bin goes."""
+        multiple = _TIME_STEP * self.config.patch_frames
+        return F.pad(maps[..., :-1], (0, 0, 0, -maps.shape[2] % multiple))
+
+    def shrink(self, maps: Tensor, frames: int) -> Tensor:
+        """Patches back to bins, padded frames off, one zero bin on: [b, s, m, parts, n, f]."""
+        p, q = self.config.patch_frames, self.config.patch_bins
+        b, _, n, f = maps.shape
+        maps = maps.view(b, -1, p, q, n, f).permute(0, 1, 4, 2, 5, 3).reshape(b, -1, n * p, f * q)
+        maps = F.pad(maps[:, :, :frames], (0, 1))
+        return maps.float().unflatten(1, (self.config.slots, self.config.channels, -1))
+
+    def polar_mask(self, spectrum: Spectrum, masks: Tensor) -> Tensor:
+        """Sigmoid magnitude and a phase rotation per channel, channels mixed by one 1×1 convolution."""
+        gain, real, imag = masks[:, :, :, 0].sigmoid(), masks[:, :, :, 1].tanh(), masks[:, :, :, 2].tanh()
+        norm = (real.square() + imag.square()).clamp_min(_FLOOR**2).sqrt()
+        rotation = torch.complex(real / norm, imag / norm)
+        rotated = spectrum.complex[:, None] * gain * rotation  # [b, s, m, n, f]
+        flat = rotated.flatten(0, 1)
+        mixed = torch.complex(self.base.out_conv(flat.real), self.base.out_conv(flat.imag))
+        return mixed.view(rotated.shape[0], rotated.shape[1], *mixed.shape[2:])
+
+    @staticmethod
+    def filter(spectrum: Spectrum, masks: Tensor) -> Tensor:
+        """One complex weight per channel and bin, summed over channels: a beamformer per bin, [b, s, n, f]."""
+        weights = torch.complex(masks[:, :, :, 0], masks[:, :, :, 1])
+        return (weights * spectrum.complex[:, None]).sum(dim=2)
+
+    def synthesise(self, spectrum: Tensor, t: int) -> Tensor:
+        """Inverse STFT of [b, s, n, f] to [b, s, t]."""
+        flat = spectrum.flatten(0, 1).transpose(1, 2)
+        n_fft, hop = self.config.n_fft, self.config.hop_samples
+        waveform = torch.istft(flat, n_fft, hop, window=self.window, center=True, length=t)
+        return waveform.unflatten(0, spectrum.shape[:2])

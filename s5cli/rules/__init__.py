@@ -1,0 +1,1 @@
+"""Decision rules: pure functions of small arrays with a leading clip axis, free of torch."""

@@ -1,0 +1,1 @@
+"""Adapters from scenes and queries to waveforms."""

@@ -1,0 +1,1 @@
+"""Mixtures made from recordings: a scene is a recipe and a seed."""

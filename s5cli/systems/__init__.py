@@ -1,0 +1,1 @@
+"""One file per paper: the method from top to bottom."""

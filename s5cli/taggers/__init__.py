@@ -1,0 +1,1 @@
+"""Adapters from scenes to tags."""

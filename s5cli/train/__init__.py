@@ -1,0 +1,1 @@
+"""Training: data, losses and one readable loop; recipes are TOML files in `recipes/`."""

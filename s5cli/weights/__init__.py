@@ -1,0 +1,1 @@
+"""The registry: parse `weights.toml`, locate, fetch, verify, load strictly, build systems."""
