@@ -57,8 +57,12 @@ def setting(knobs: Mapping[str, Knob], given: Mapping[str, float | Mapping[str, 
     values: dict[str, float | Floats] = {name: knob.default for name, knob in knobs.items()}
     for name, value in (given or {}).items():
         if name not in knobs:
-            raise UsageError(f"unknown knob {name!r}{nearest(name, knobs)}; this system has {', '.join(knobs) or 'none'}")
-        values[name] = _table(name, knobs[name], value) if isinstance(value, Mapping) else _number(name, knobs[name], value)
+            raise UsageError(
+                f"unknown knob {name!r}{nearest(name, knobs)}; this system has {', '.join(knobs) or 'none'}"
+            )
+        values[name] = (
+            _table(name, knobs[name], value) if isinstance(value, Mapping) else _number(name, knobs[name], value)
+        )
     return Setting(values)
 
 

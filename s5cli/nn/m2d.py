@@ -173,6 +173,7 @@ class M2DTagger1ch(Encoder):
     """The 1-channel tagger: waveform [b, 1, t] at 32 kHz to logits [b, 3, 19]."""
 
     Config = M2DConfig
+    channels = 1
     stored_constants = (r"^to_spec\.",)
 
     def __init__(self, config: M2DConfig) -> None:
@@ -201,6 +202,7 @@ class M2DTagger4ch(nn.Module):
     """
 
     Config = M2DConfig
+    channels = 4
     stored_constants = (r"^m2d\.to_spec\.",)
 
     def __init__(self, config: M2DConfig) -> None:

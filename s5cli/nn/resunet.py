@@ -177,8 +177,7 @@ class ResUNetK(nn.Module):
         level = self.level(mixture)
         spectrum = self.analyse(mixture / level)
         shifts = self.film(self.label_embedding(query))
-        maps = self.grow(self.features(spectrum))
-        masks = self.shrink(self.base(maps, shifts), frames=spectrum.magnitude.shape[2])
+        masks = self.base(self.grow(self.features(spectrum)), shifts)
         separated = self.polar_mask(spectrum, masks) if self.config.mask == "polar" else self.filter(spectrum, masks)
         waveform = self.synthesise(separated, mixture.shape[-1]) * level
         active = query.view(-1, self.config.slots, self.config.classes).sum(dim=-1) != 0
@@ -221,28 +220,41 @@ class ResUNetK(nn.Module):
         return F.pad(maps[..., :-1], (0, 0, 0, -maps.shape[2] % multiple))
 
     def shrink(self, maps: Tensor, frames: int) -> Tensor:
-        """Patches back to bins, padded frames off, one zero bin on: [b, s, m, parts, n, f]."""
-        p, q = self.config.patch_frames, self.config.patch_bins
-        b, _, n, f = maps.shape
-        maps = maps.view(b, -1, p, q, n, f).permute(0, 1, 4, 2, 5, 3).reshape(b, -1, n * p, f * q)
-        maps = F.pad(maps[:, :, :frames], (0, 1))
-        return maps.float().unflatten(1, (self.config.slots, self.config.channels, -1))
+        """Padded frames off, one zero bin on: the inverse of `grow`."""
+        return F.pad(maps[..., :frames, :], (0, 1))
 
     def polar_mask(self, spectrum: Spectrum, masks: Tensor) -> Tensor:
-        """Sigmoid magnitude and a phase rotation per channel, channels mixed by one 1×1 convolution."""
+        """Sigmoid magnitude and a phase rotation per channel, channels mixed by one 1×1 convolution: [b, s, n, f].
+
+        The last bin's phase has norm 0, so its output is the convolution's bias alone, as published.
+        """
+        masks = self.shrink(masks.float(), spectrum.magnitude.shape[2])
+        masks = masks.unflatten(1, (self.config.slots, self.config.channels, 3))
         gain, real, imag = masks[:, :, :, 0].sigmoid(), masks[:, :, :, 1].tanh(), masks[:, :, :, 2].tanh()
-        norm = (real.square() + imag.square()).clamp_min(_FLOOR**2).sqrt()
-        rotation = torch.complex(real / norm, imag / norm)
-        rotated = spectrum.complex[:, None] * gain * rotation  # [b, s, m, n, f]
+        norm = (real.square() + imag.square()).sqrt().clamp_min(_FLOOR)
+        rotated = spectrum.complex[:, None] * gain * torch.complex(real / norm, imag / norm)  # [b, s, m, n, f]
         flat = rotated.flatten(0, 1)
         mixed = torch.complex(self.base.out_conv(flat.real), self.base.out_conv(flat.imag))
         return mixed.view(rotated.shape[0], rotated.shape[1], *mixed.shape[2:])
 
-    @staticmethod
-    def filter(spectrum: Spectrum, masks: Tensor) -> Tensor:
-        """One complex weight per channel and bin, summed over channels: a beamformer per bin, [b, s, n, f]."""
-        weights = torch.complex(masks[:, :, :, 0], masks[:, :, :, 1])
-        return (weights * spectrum.complex[:, None]).sum(dim=2)
+    def filter(self, spectrum: Spectrum, masks: Tensor) -> Tensor:
+        """One complex weight per channel and bin, summed over channels (a beamformer per bin): [b, s, n, f].
+
+        Multiplied at patch resolution, so that only the result has to be spread to bins again.
+        """
+        p, q = self.config.patch_frames, self.config.patch_bins
+        slots, channels = self.config.slots, self.config.channels
+        w_real, w_imag = masks.float().contiguous().unflatten(1, (2, slots, channels, p * q)).unbind(dim=1)
+        x = self.grow(torch.cat([spectrum.magnitude * spectrum.cos, spectrum.magnitude * spectrum.sin], dim=1))
+        b, _, n, f = x.shape
+        x = x.view(b, -1, n // p, p, f // q, q).permute(0, 1, 3, 5, 2, 4)
+        x_real, x_imag = x.reshape(b, 2, 1, channels, p * q, n // p, f // q).unbind(dim=1)
+        real = (w_real * x_real - w_imag * x_imag).sum(dim=2)
+        imag = (w_real * x_imag + w_imag * x_real).sum(dim=2)  # [b, s, p q, n / p, f / q]
+        spread = torch.stack([real, imag], dim=2).view(b, slots, 2, p, q, n // p, f // q)
+        spread = spread.permute(0, 1, 2, 5, 3, 6, 4).reshape(b, 2 * slots, n, f)
+        out = self.shrink(spread, spectrum.magnitude.shape[2]).unflatten(1, (slots, 2))
+        return torch.complex(out[:, :, 0], out[:, :, 1])
 
     def synthesise(self, spectrum: Tensor, t: int) -> Tensor:
         """Inverse STFT of [b, s, n, f] to [b, s, t]."""

@@ -1,8 +1,8 @@
 """Where golden data are looked up.
 
-The project carries its own in `data/`. `S5_GOLDEN_DIR=<folder>` replaces them: `<name>.golden.json/.npz` and folders are
-then taken from there and nowhere else; a `.state.json` that is not there comes from `data/`. What is missing is a failure.
-The recipe of pseudo-weights and test signals is always the project's own.
+The project carries its own in `data/`. `S5_GOLDEN_DIR=<folder>` replaces them: `<name>.golden.json/.npz` and folders
+are then taken from there and nowhere else; a `.state.json` that is not there comes from `data/`. What is missing is a
+failure. The recipe of pseudo-weights and test signals is always the project's own.
 """
 
 import json

@@ -1,0 +1,233 @@
+"""Recordings in, stems out: reading with every check a recording needs, channel order, resampling, atomic writing."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from s5cli.errors import InputError, OutputError
+from s5cli.scene import N_CHANNELS, RATE_HZ, Scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Samples = npt.NDArray[np.float32]
+ChannelOrder = Literal["acn", "fuma"]
+Subtype = Literal["PCM_16", "PCM_24", "FLOAT"]
+Warn = Callable[[str], None]
+
+MIN_DURATION_S = 0.1
+MAX_PEAK = 1e6  # full scale is 1; what is far beyond is no recording and overflows float32 in the networks
+OMNI_MARGIN_DB = 0.1  # an exact plane wave along an axis reaches channel 0's level; only more than that is suspicious
+BLOCK_FRAMES = 1 << 20  # a header may announce any length, so memory grows with what is really there
+
+_FUMA_W_X_Y_Z_AS_W_Y_Z_X = (0, 2, 3, 1)
+_BYTE_ORDERS = {b"RIFF": "<", b"RF64": "<", b"BW64": "<", b"RIFX": ">", b"FORM": ">"}
+_SOUND_CHUNKS = (b"data", b"SSND")
+_UNKNOWN_SIZE = 0xFFFFFFFF
+
+
+def ignore(message: str) -> None:
+    """The `warn` that tells nobody."""
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_audio(path: str | Path) -> tuple[Samples, int]:
+    """Any file that libsndfile decodes: samples [channels, t] (full scale is ±1) and their rate in Hz.
+
+    Raises:
+        InputError: not a readable file, not audio, empty, shorter than its header announces, damaged, or not finite.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            announced, rate_hz = file.frames, int(file.samplerate)
+            audio = _frames(file, path)
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.rstrip(".")
+        raise InputError(f"{path}: not audio, or damaged ({reason}); give WAV or FLAC") from error
+    if audio.shape[1] == 0:
+        raise InputError(f"{path}: holds no samples; record or export it again")
+    if audio.shape[1] < announced:
+        raise InputError(f"{path}: truncated, {audio.shape[1]} of {announced} samples are there; copy the file again")
+    _check_finite(audio, str(path), rate_hz)
+    return audio, rate_hz
+
+
+def _check_file(path: Path) -> None:
+    """What libsndfile would say badly or not at all: no such file, a folder, nothing in it, a cut WAV."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            missing = _missing_bytes(file, size)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if path.suffix.lower() == ".raw":  # soundfile would want to be told rate and channels
+        raise InputError(f"{path}: raw samples without a header; give WAV or FLAC")
+    if size == 0:
+        raise InputError(f"{path}: empty (0 bytes); record or export it again")
+    if missing:
+        raise InputError(f"{path}: truncated, {missing} bytes of its sound are missing; copy the file again")
+
+
+def _missing_bytes(file: BinaryIO, size: int) -> int:
+    """Bytes of sound that a WAV or AIFF header announces beyond the end of the file: libsndfile takes what is there.
+
+    A size of 2³²−1 stands for "unknown" (a recorder that wrote into a pipe) or, in RF64, for the 64-bit size in `ds64`.
+    """
+    order = _BYTE_ORDERS.get(file.read(12)[:4])
+    wide = _UNKNOWN_SIZE
+    while order and len(header := file.read(8)) == 8:
+        name, length = struct.unpack(f"{order}4sI", header)
+        start = file.tell()
+        if name == b"ds64" and len(sizes := file.read(16)) == 16:
+            wide = struct.unpack("<8xQ", sizes)[0]
+        if name in _SOUND_CHUNKS:
+            length = wide if length == _UNKNOWN_SIZE else length
+            return 0 if length == _UNKNOWN_SIZE else max(0, start + length - size)
+        file.seek(start + length + length % 2)
+    return 0
+
+
+def _frames(file: soundfile.SoundFile, path: Path) -> Samples:
+    """All frames, [channels, t]."""
+    blocks = [np.zeros((0, file.channels), np.float32)]
+    try:
+        while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+            blocks.append(block)
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{path}: truncated or damaged ({error.error_string.rstrip('.')}); copy it again") from error
+    return np.ascontiguousarray(np.concatenate(blocks).T)
+
+
+def _check_finite(audio: Samples, source: str, rate_hz: int) -> None:
+    finite = np.isfinite(audio)
+    if not finite.all():
+        channel, sample = np.argwhere(~finite)[0]
+        when = f"first in channel {channel} at {sample / rate_hz:.3f} s"
+        raise InputError(f"{source}: has samples that are NaN or infinite, {when}; export it again")
+
+
+def read_scene(
+    path: str | Path, channel_order: ChannelOrder = "acn", resample: bool = False, warn: Warn = ignore
+) -> Scene:
+    """The mixture in a file, named as the file without its suffix.
+
+    Args:
+        path: four channels at 32 kHz, at least 0.1 s.
+        channel_order: "acn" is W, Y, Z, X (SN3D); "fuma" is W, X, Y, Z with W 3 dB down, converted on reading.
+        resample: take other rates too and convert them to 32 kHz.
+        warn: told of a channel 0 that does not look like the omnidirectional one.
+
+    Raises:
+        InputError: as `read_audio` and `as_scene`.
+    """
+    path = Path(path)
+    audio, rate_hz = read_audio(path)
+    if rate_hz != RATE_HZ and resample:
+        audio, rate_hz = resampled(audio, rate_hz), RATE_HZ
+    if rate_hz != RATE_HZ:
+        raise InputError(f"{path}: {rate_hz} Hz, not {RATE_HZ} Hz; --resample converts it (resample=True in Python)")
+    return as_scene(audio, path.stem, channel_order, warn, source=str(path))
+
+
+def as_scene(
+    audio: Samples, name: str, channel_order: ChannelOrder = "acn", warn: Warn = ignore, source: str = "mixture"
+) -> Scene:
+    """Samples [m, t] at 32 kHz as a checked scene in W, Y, Z, X order.
+
+    Raises:
+        InputError: not four channels, shorter than 0.1 s, not finite, or absurdly loud; the message
+            begins with `source`.
+    """
+    import torch
+
+    if audio.ndim != 2 or audio.shape[0] != N_CHANNELS:
+        found = f"{audio.shape[0]} channels" if audio.ndim == 2 else f"an array of shape {audio.shape}"
+        raise InputError(f"{source}: {found}, not {N_CHANNELS}; give first-order ambisonics (W, Y, Z, X)")
+    if audio.shape[1] < MIN_DURATION_S * RATE_HZ:
+        duration_s = audio.shape[1] / RATE_HZ
+        raise InputError(f"{source}: {duration_s:.3f} s, shorter than {MIN_DURATION_S} s; give a longer recording")
+    _check_finite(audio, source, RATE_HZ)
+    if (peak := float(np.abs(audio).max())) > MAX_PEAK:
+        raise InputError(f"{source}: has samples of {peak:.3g} where full scale is 1; export it again")
+    if channel_order == "fuma":
+        audio = from_fuma(audio)
+    _warn_of_quiet_omni(audio, warn)
+    return Scene(name, torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32)))
+
+
+def from_fuma(audio: Samples) -> Samples:
+    """First-order FuMa (W/√2, X, Y, Z) as ACN with SN3D (W, Y, Z, X); [4, t] both.
+
+    >>> from_fuma(np.array([[0.5], [1], [2], [3]], dtype=np.float32))[:, 0].tolist()
+    [0.707..., 2.0, 3.0, 1.0]
+    """
+    reordered = audio[list(_FUMA_W_X_Y_Z_AS_W_Y_Z_X)]
+    reordered[0] *= np.float32(np.sqrt(2))
+    return reordered
+
+
+def _warn_of_quiet_omni(audio: Samples, warn: Warn) -> None:
+    """In SN3D no channel is louder than the omnidirectional one; where one is, the order is probably another."""
+    power = np.square(audio, dtype=np.float64).mean(axis=1)
+    loudest = int(power.argmax())
+    if power[loudest] > power[0] * 10 ** (OMNI_MARGIN_DB / 10):
+        below = f"{10 * np.log10(power[loudest] / power[0]):.1f} dB below" if power[0] else "silent, unlike"
+        warn(f"channel 0 is {below} channel {loudest}: is it the omnidirectional one? (see --channel-order)")
+
+
+def resampled(audio: Samples, rate_hz: int) -> Samples:
+    """[channels, t] at `rate_hz` to [channels, t'] at 32 kHz (soxr, very high quality)."""
+    return np.ascontiguousarray(soxr.resample(audio.T, rate_hz, RATE_HZ, quality="VHQ").T, dtype=np.float32)
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+_serial = itertools.count()
+
+
+def write_stem(path: str | Path, audio: Tensor | Samples, subtype: Subtype = "PCM_16") -> int:
+    """Writes [t] as mono 32 kHz WAV, all or nothing, and returns how many samples were clipped.
+
+    Integer subtypes round towards minus infinity and saturate, as the official code's files do.
+
+    Raises:
+        OutputError: the place cannot be written to or is full.
+    """
+    samples = np.asarray(audio, dtype=np.float32)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, RATE_HZ, subtype=subtype, format="WAV")
+    write_file(path, buffer.getvalue())
+    return 0 if subtype == "FLOAT" else int(np.count_nonzero((samples >= 1) | (samples < -1)))
+
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Makes `path` hold `content`, all or nothing.
+
+    Raises:
+        OutputError: the place cannot be written to or is full.
+    """
+    path = Path(path)
+    partial = path.with_name(f".s5-{os.getpid()}-{next(_serial)}.part")
+    try:
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -1,0 +1,64 @@
+"""Step 4 of the tagging-driven system: does re-tagging a stem confirm its query? (Jeong & Kim 2026, "Verify")."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from s5cli.knobs import Setting
+from s5cli.scene import EMPTY, Bools, Floats, Ints, Queries, Tags
+
+
+def support(tags: Tags, classes: Ints) -> Floats:
+    """The largest probability that any track of a re-tagged stem gives its query class.
+
+    Shapes: probabilities [n, s, 19] of n stems and their classes [n] to [n].
+
+    Raises:
+        ValueError: not one class per stem.
+
+    >>> tags = Tags(np.zeros((1, 3, 19)))
+    >>> tags.probabilities[0, :, 7] = 0.1, 0.6, 0.3
+    >>> support(tags, np.array([7]))
+    array([0.6])
+    """
+    if classes.shape != tags.probabilities.shape[:1]:
+        raise ValueError(f"{len(tags.probabilities)} stems but classes of shape {classes.shape}")
+    return np.asarray(tags.probabilities[np.arange(len(classes)), :, classes].max(axis=1))
+
+
+def verify(queries: Queries, support: Floats, setting: Setting) -> Bools:
+    """Which queries stay: all but those with support < verify *and* fused confidence < drop (both may differ by class).
+
+    Shapes: [b, s] throughout. Empty slots do not stay.
+
+    >>> queries = Queries(np.array([[15, 7, -1]]), np.array([[0.9, 0.4, 0.0]]))
+    >>> verify(queries, np.array([[0.05, 0.05, 0.0]]), Setting({"verify": 0.1, "drop": 0.5}))
+    array([[ True, False, False]])
+    """
+    unconfirmed = support < setting.of("verify", queries.classes)
+    unsure = queries.confidence < setting.of("drop", queries.classes)
+    return queries.active & ~(unconfirmed & unsure)
+
+
+def closing(keep: Bools) -> Ints:
+    """For each slot of the cleaned list its index in the old one, EMPTY beyond its end. Shapes: [b, s].
+
+    >>> closing(np.array([[False, True, True]]))
+    array([[ 1,  2, -1]])
+    """
+    order = np.argsort(~keep, axis=1, kind="stable")
+    return np.where(np.take_along_axis(keep, order, axis=1), order, EMPTY)
+
+
+def compact(queries: Queries, keep: Bools) -> Queries:
+    """The cleaned list: what is kept, in its order, gaps closed, empty slots last. Shapes: [b, s].
+
+    >>> compact(Queries(np.array([[3, 15, 7]]), np.array([[0.8, 0.4, 0.3]])), np.array([[True, False, True]]))
+    Queries(classes=array([[ 3,  7, -1]]), confidence=array([[0.8, 0.3, 0. ]]))
+    """
+    order = closing(keep)
+    kept = order != EMPTY
+    return Queries(
+        np.where(kept, np.take_along_axis(queries.classes, order, axis=1), EMPTY),
+        np.where(kept, np.take_along_axis(queries.confidence, order, axis=1), 0.0),
+    )

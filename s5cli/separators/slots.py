@@ -1,0 +1,78 @@
+"""Separators that are asked for several slots at once: scenes and queries to one waveform a slot."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s5cli.labels import N_CLASSES
+from s5cli.scene import Ints, Queries, Scene
+
+
+class SlotNetwork(Protocol):
+    """A network from waveforms [b, 4, t] and label vectors [b, s·18] to waveforms [b, s, t]; unused slots exactly 0."""
+
+    @property
+    def nparams(self) -> int: ...
+
+    def __call__(self, waveform: Tensor, label_vector: Tensor) -> Tensor: ...
+
+    def to(self, device: torch.device) -> Self: ...
+
+    def eval(self) -> Self: ...
+
+
+class SlotSeparator:
+    """Scenes and their queries to waveforms [s, t] on the adapter's device.
+
+    All slots of all scenes of one length take one forward pass; a clip that asks for nothing takes none.
+    """
+
+    def __init__(self, network: SlotNetwork, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.nparams = network.nparams
+
+    def __call__(self, scenes: Sequence[Scene], queries: Queries) -> list[Tensor]:
+        """One [s, t] tensor per scene, in their order.
+
+        Raises:
+            ValueError: not one list of queries per scene.
+        """
+        if len(scenes) != len(queries.classes):
+            raise ValueError(f"{len(scenes)} scenes but queries for {len(queries.classes)}")
+        slots = queries.classes.shape[1]
+        stems = [torch.zeros(slots, scene.audio.shape[-1], device=self.device) for scene in scenes]
+        vectors = label_vectors(queries.classes).to(self.device)
+        for rows in self._batches(scenes, queries):
+            waveform = torch.stack([scenes[row].audio for row in rows]).to(self.device, torch.float32)
+            for row, waveforms in zip(rows, self._forward(waveform, vectors[rows]), strict=True):
+                stems[row] = waveforms
+        return stems
+
+    @staticmethod
+    def _batches(scenes: Sequence[Scene], queries: Queries) -> list[list[int]]:
+        """Indices of the scenes of one length that ask for something."""
+        by_length: dict[int, list[int]] = defaultdict(list)
+        for row in np.flatnonzero(queries.active.any(axis=1)).tolist():
+            by_length[scenes[row].audio.shape[-1]].append(row)
+        return list(by_length.values())
+
+    @torch.inference_mode()
+    def _forward(self, waveform: Tensor, label_vector: Tensor) -> Tensor:
+        return self.network(waveform, label_vector).float()
+
+
+def label_vectors(classes: Ints) -> Tensor:
+    """What a separator is asked: per slot an 18-wide one-hot vector, zeros where EMPTY. Shapes: [b, s] to [b, s·18].
+
+    >>> label_vectors(np.array([[15, 7, -1]])).nonzero()[:, 1]
+    tensor([15, 25])
+    """
+    wanted = torch.as_tensor(classes)[:, :, None] == torch.arange(N_CLASSES)
+    return wanted.float().flatten(1)

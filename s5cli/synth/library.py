@@ -1,0 +1,215 @@
+"""The sound material that scenes are made of: recordings by class and source, backgrounds, rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from s5cli.audio import read_audio, resampled
+from s5cli.errors import InputError, UsageError, nearest
+from s5cli.labels import CLASSES
+from s5cli.scene import RATE_HZ
+from s5cli.synth.foa import Floats32
+from s5cli.synth.room import SIMULATED, Room, find_rooms, simulated_room
+
+T = TypeVar("T")
+AUDIO_SUFFIXES = (".flac", ".wav", ".ogg")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One file of a library."""
+
+    key: str  # path below its kind's folder, with slashes: what a recipe stores
+    path: Path
+    label: str  # class or kind; for backgrounds the first folder
+    source: str  # what may be in one split only and once in a scene: `<label>/<speaker, object or recording>`
+    n_samples: int  # at 32 kHz
+    n_channels: int
+
+
+@dataclass(frozen=True)
+class Library:
+    """Everything of one split that a scene may be drawn from. An empty `rooms` means simulated rooms."""
+
+    events: Mapping[str, tuple[Recording, ...]]  # by target class
+    interference: Mapping[str, tuple[Recording, ...]] = field(default_factory=dict)  # by kind
+    noise: tuple[Recording, ...] = ()
+    rooms: tuple[Room, ...] = ()
+    split: str = "train"
+
+    @classmethod
+    def scan(
+        cls,
+        root: Path,
+        split: str,
+        *,
+        interference: Path | None = None,
+        noise: Path | None = None,
+        rooms: Path | None = None,
+    ) -> Library:
+        """Reads the headers of a split: `<root>/<split>/<Class>/…` or `<root>/sound_event/<split>/<Class>/…`.
+
+        Interference, noise and rooms come from the folders named, each with or without a `<split>` folder in it; those
+        not named from `interference`, `noise` and `room_ir` below `root`, where present.
+
+        Raises:
+            UsageError: a folder that is missing, empty, or named like no class.
+            InputError: a file that is not audio.
+        """
+        events = _by_label(_events_folder(root, split))
+        for label in events:
+            if label not in CLASSES:
+                raise UsageError(
+                    f"{root}: {label!r} is none of the 18 classes{nearest(label, CLASSES)}; rename or move it"
+                )
+        other = _folder(interference, root / "interference", split)
+        kinds = _by_label(other) if other else {}
+        if targets := sorted(set(kinds) & set(CLASSES)):
+            raise UsageError(f"{other}: {targets[0]} is a target class, not interference; move it to the sound events")
+        background = _folder(noise, root / "noise", split)
+        acoustics = rooms or (root / "room_ir" if (root / "room_ir").is_dir() else None)
+        return cls(
+            events,
+            kinds,
+            tuple(_recordings(background, background)) if background else (),
+            find_rooms(acoustics, split) if acoustics else (),
+            split,
+        )
+
+    def event(self, key: str) -> Recording:
+        """The foreground recording that a recipe calls `key`."""
+        return _found(self._events, key, "sound event")
+
+    def interferer(self, key: str) -> Recording:
+        """The interference recording that a recipe calls `key`."""
+        return _found(self._interference, key, "interference")
+
+    def background(self, key: str) -> Recording:
+        """The background that a recipe calls `key`."""
+        return _found(self._noise, key, "background")
+
+    def room(self, name: str) -> Room:
+        """The room that a recipe calls `name`."""
+        return (
+            simulated_room(int(name.removeprefix(SIMULATED)))
+            if name.startswith(SIMULATED)
+            else _found(self._rooms, name, "room")
+        )
+
+    @cached_property
+    def _events(self) -> dict[str, Recording]:
+        return {file.key: file for files in self.events.values() for file in files}
+
+    @cached_property
+    def _interference(self) -> dict[str, Recording]:
+        return {file.key: file for files in self.interference.values() for file in files}
+
+    @cached_property
+    def _noise(self) -> dict[str, Recording]:
+        return {file.key: file for file in self.noise}
+
+    @cached_property
+    def _rooms(self) -> dict[str, Room]:
+        return {room.name: room for room in self.rooms}
+
+
+def _found(known: Mapping[str, T], key: str, kind: str) -> T:
+    if key not in known:
+        raise UsageError(f"the recipe's {kind} {key!r} is not in the folders given; name those that it was made from")
+    return known[key]
+
+
+def _events_folder(root: Path, split: str) -> Path:
+    candidates = [root / "sound_event" / split, root / split]
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    if any((root / label).is_dir() for label in CLASSES):
+        return root
+    raise UsageError(f"no sound events of split {split!r}: neither {candidates[0]} nor {candidates[1]} is a folder")
+
+
+def _folder(named: Path | None, default: Path, split: str) -> Path | None:
+    """The split's folder in the one that was named, else in the default one if that exists."""
+    if named is not None and not named.is_dir():
+        raise UsageError(f"{named}: no such folder")
+    base = named or default
+    if (base / split).is_dir():
+        return base / split
+    return named
+
+
+def _by_label(folder: Path) -> dict[str, tuple[Recording, ...]]:
+    labels = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    if not labels:
+        raise UsageError(f"{folder}: holds no class folders")
+    return {entry.name: tuple(_recordings(entry, folder)) for entry in labels}
+
+
+def _recordings(folder: Path, root: Path) -> Iterable[Recording]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    if not files:
+        raise UsageError(f"{folder}: no .flac, .wav or .ogg file in it; add recordings or remove the folder")
+    return [_recording(path, root) for path in files]
+
+
+def _recording(path: Path, root: Path) -> Recording:
+    import soundfile
+
+    try:
+        info = soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise InputError(f"{path}: not a readable audio file ({error})") from error
+    if not info.frames:
+        raise InputError(f"{path}: the file holds no samples; remove it")
+    parts = path.relative_to(root).parts
+    source = parts[1] if len(parts) > 2 else path.stem.split("__")[0]
+    n_samples = -(-info.frames * RATE_HZ // info.samplerate)
+    return Recording("/".join(parts), path, parts[0], f"{parts[0]}/{source}", n_samples, info.channels)
+
+
+@lru_cache(maxsize=2048)
+def mono(path: Path) -> npt.NDArray[np.int16] | Floats32:
+    """First channel of a file at 32 kHz [t]; 16-bit files stay 16 bit, which halves the memory of the cache."""
+    import soundfile
+
+    audio, rate_hz = read_audio(path)
+    if rate_hz != RATE_HZ:
+        audio = resampled(audio[:1], rate_hz)
+    first: Floats32 = audio[0].copy()  # the other channels go
+    whole: npt.NDArray[np.int16] = (first * 32_768).astype(np.int16)
+    return whole if rate_hz == RATE_HZ and soundfile.info(path).subtype == "PCM_16" else first
+
+
+def excerpt(path: Path, offset: int, length: int) -> Floats32:
+    """Samples `offset` to `offset + length` of `mono(path)` as float32 in -1…1."""
+    part = mono(path)[offset : offset + length]
+    return part.astype(np.float32) / np.float32(32_768) if part.dtype == np.int16 else part.astype(np.float32)
+
+
+def multichannel(path: Path, offset: int, length: int) -> Floats32:
+    """An excerpt [channels, t] at 32 kHz of a recording that may be long: read from the file each time."""
+    import soundfile
+
+    rate_hz = soundfile.info(path).samplerate
+    if rate_hz != RATE_HZ:
+        return resampled(*read_audio(path))[:, offset : offset + length]
+    audio: Floats32 = soundfile.read(path, length, offset, dtype="float32", always_2d=True)[0]
+    return audio.T
+
+
+@lru_cache(maxsize=8192)
+def active_s(path: Path) -> float:
+    """Seconds in which a recording sounds: its 20 ms frames within 40 dB of the loudest one."""
+    audio = mono(path).astype(np.float32)
+    frame = RATE_HZ // 50
+    n = max(1, len(audio) // frame)
+    power = np.square(audio[: n * frame].reshape(n, -1)).mean(axis=1)
+    return float(np.count_nonzero(power > power.max() * 1e-4) * frame / RATE_HZ)

@@ -1,0 +1,178 @@
+"""A set of scenes in the official folder layout: soundscape/, oracle_target/, metadata/ and ATTRIBUTION.csv.
+
+16-bit WAV files hold floor(x · 32768), as the official data and code have it (soundfile rounds floats down).
+"""
+
+from __future__ import annotations
+
+import io
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from s5cli.audio import write_file
+from s5cli.errors import InputError, OutputError, UsageError
+from s5cli.official import parse_stem_file_name, stem_file_name
+from s5cli.scene import RATE_HZ
+from s5cli.synth.attribution import attribution_csv
+from s5cli.synth.foa import Floats32
+from s5cli.synth.library import Library
+from s5cli.synth.recipe import SceneRecipe, SceneSettings, draw
+from s5cli.synth.render import render
+
+SOUNDSCAPE, ORACLE_TARGET, METADATA, ATTRIBUTION = "soundscape", "oracle_target", "metadata", "ATTRIBUTION.csv"
+
+
+@dataclass(frozen=True)
+class NamedRecipe:
+    """A scene and the name of its soundscape."""
+
+    name: str
+    recipe: SceneRecipe
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of one scene."""
+
+    name: str
+    n_targets: int
+    level_db: float  # below 0: turned down to keep it within full scale
+
+
+def drawn(settings: SceneSettings, library: Library, count: int, seed: int, prefix: str) -> list[NamedRecipe]:
+    """Scenes 0 to `count` - 1 of a seed, named `<prefix>_0000` and so on.
+
+    Raises:
+        UsageError: no scene is wanted, or the prefix is no file name.
+    """
+    if count < 1:
+        raise UsageError(f"{count} scenes: nothing to write; give --count 1 or more")
+    if not prefix or Path(prefix).name != prefix or prefix.startswith("."):
+        raise UsageError(f"{prefix!r} cannot begin a file name; give a --name-prefix like 'clip'")
+    digits = max(4, len(str(count - 1)))
+    return [NamedRecipe(f"{prefix}_{index:0{digits}}", draw(settings, library, seed, index)) for index in range(count)]
+
+
+def read_recipes(folder: Path) -> list[NamedRecipe]:
+    """The recipes of a metadata folder that `write_set` made, in name order.
+
+    Raises:
+        UsageError: no such folder, or no JSON file in it.
+        InputError: a file that is not a recipe.
+    """
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise UsageError(f"{folder}: no scene metadata (*.json) there; name the metadata/ folder of a set")
+    return [NamedRecipe(file.stem, _recipe(file)) for file in files]
+
+
+def _recipe(file: Path) -> SceneRecipe:
+    try:
+        return SceneRecipe.from_json(file.read_text(encoding="utf-8"))
+    except (InputError, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: {error}") from error
+
+
+def write_set(
+    scenes: Sequence[NamedRecipe],
+    library: Library,
+    out: Path,
+    *,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: Callable[[Iterable[Written]], Iterable[Written]] = iter,
+) -> list[Written]:
+    """Renders and writes all scenes; the files are the same on any number of workers.
+
+    A scene's soundscape appears after its targets and metadata, so one that is there is complete. `overwrite` first
+    removes the scenes that the metadata in `out` name, and nothing else.
+
+    Raises:
+        OutputError: `out` holds files and `overwrite` is not set, cannot be written to, or is no folder.
+        UsageError: a recipe names a recording or room that the library does not have.
+        InputError: a recording or response that cannot be read.
+    """
+    if workers < 1:
+        raise UsageError(f"{workers} workers: give --workers 1 or more")
+    _prepare(out, overwrite)
+    with ExitStack() as stack:
+        jobs = _jobs(scenes, library, out, min(workers, len(scenes)), stack)
+        written = list(progress(jobs))
+    credits_ = attribution_csv((scene.recipe for scene in scenes), library)
+    if credits_:
+        write_file(out / ATTRIBUTION, credits_.encode())
+    return written
+
+
+def _prepare(out: Path, overwrite: bool) -> None:
+    try:
+        if out.is_dir() and any(out.iterdir()):
+            if not overwrite:
+                raise OutputError(f"{out}: not empty; choose another folder or give --overwrite")
+            _remove_set(out)
+        for name in (SOUNDSCAPE, ORACLE_TARGET, METADATA):
+            (out / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror or error}); choose another folder") from error
+
+
+def _remove_set(out: Path) -> None:
+    """Removes soundscape, targets and metadata of every scene whose metadata lie in `out`."""
+    for recipe in sorted((out / METADATA).glob("*.json")):
+        for target in (out / ORACLE_TARGET).glob("*.wav"):
+            if parse_stem_file_name(target.name, recipe.stem):
+                target.unlink()
+        (out / SOUNDSCAPE / f"{recipe.stem}.wav").unlink(missing_ok=True)
+        recipe.unlink()
+
+
+def _jobs(
+    scenes: Sequence[NamedRecipe], library: Library, out: Path, workers: int, stack: ExitStack
+) -> Iterator[Written]:
+    """Results in the order of `scenes`, from this process or from a pool that `stack` ends."""
+    if workers == 1:
+        return (_write_scene(scene, library, out) for scene in scenes)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (library, out))
+    stack.callback(pool.shutdown, cancel_futures=True)
+    return pool.map(_write_in_worker, scenes, chunksize=4)
+
+
+_worker: tuple[Library, Path]
+
+
+def _start_worker(library: Library, out: Path) -> None:
+    """Keeps the library for all scenes of this process; an interrupt is the parent's to handle."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker = (library, out)
+
+
+def _write_in_worker(scene: NamedRecipe) -> Written:
+    return _write_scene(scene, *_worker)
+
+
+def _write_scene(scene: NamedRecipe, library: Library, out: Path) -> Written:
+    rendered = render(scene.recipe, library)
+    for number, (label, target) in enumerate(zip(rendered.labels, rendered.targets, strict=True)):
+        write_file(out / ORACLE_TARGET / stem_file_name(scene.name, number, label), _wav(scene.name, target))
+    write_file(out / METADATA / f"{scene.name}.json", scene.recipe.to_json().encode())
+    write_file(out / SOUNDSCAPE / f"{scene.name}.wav", _wav(scene.name, rendered.mixture.T))
+    return Written(scene.name, len(rendered.labels), rendered.level_db)
+
+
+def _wav(name: str, audio: Floats32) -> bytes:
+    """[t] or [t, m] as a 16-bit WAV file."""
+    clipped = int(np.count_nonzero((audio >= 1) | (audio < -1)))
+    if clipped:
+        raise OutputError(f"{name}: {clipped} samples exceed full scale and would be clipped; lower the levels")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio, RATE_HZ, subtype="PCM_16", format="WAV")
+    return buffer.getvalue()

@@ -1,0 +1,253 @@
+"""One readable training loop on Lightning Fabric: render, step, average, validate, save; the same for all networks."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from s5cli.errors import S5Error, UsageError
+from s5cli.synth.library import Library
+from s5cli.train.data import Batch, ExampleSettings, Scenes, Span, batches
+from s5cli.train.losses import class_aware_snr_loss, pit_cross_entropy
+from s5cli.train.recipe import Recipe, Schedule
+from s5cli.train.validate import Validation, validate
+
+_VALIDATION_SEED = 1_000_003  # no training run uses it
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What changes how fast a run goes, not what it learns."""
+
+    folder: Path
+    devices: int = 1
+    accelerator: str = "auto"
+    precision: str = "32-true"
+    workers: int = 1
+    threads: int = 1
+    minutes: float | None = None  # stop with a checkpoint after this long
+    report: Callable[[str], None] = print
+
+
+def train(recipe: Recipe, network: nn.Module, library: Library, held_out: Library | None, options: RunOptions) -> Path:
+    """Runs a recipe to its end, or on from the checkpoint in the run's folder; returns the finished weights' path.
+
+    Raises:
+        UsageError: the folder holds a run of another recipe.
+        S5Error: the loss is no longer finite.
+    """
+    torch.set_num_threads(options.threads)
+    fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=options.precision)  # type: ignore[arg-type]
+    fabric.launch()
+    fabric.seed_everything(recipe.examples.seed)
+    run = Run(recipe, network, fabric, options)
+    run.resume()
+    validation = validation_batches(recipe, held_out)
+    with SummaryWriter(options.folder / "tensorboard") as board:
+        for batch in run.examples(library):
+            run.step(batch.to(fabric.device), board)
+            if run.due(recipe.schedule.validate_steps) and validation:
+                run.log(validate(recipe.task, run.averaged, validation, fabric), board)
+            if run.due(recipe.schedule.checkpoint_steps):
+                run.save()
+            if run.out_of_time():
+                break
+    run.save()
+    return run.export()
+
+
+def validation_batches(recipe: Recipe, held_out: Library | None) -> list[Batch]:
+    """A few scenes from recordings that training never sees, rendered once."""
+    if held_out is None:
+        return []
+    n = recipe.schedule.validation_scenes
+    settings = replace(recipe.scenes, speed_range=(1.0, 1.0), eq_db=0.0, rotate=False)
+    dataset = Scenes(settings, held_out, ExampleSettings(seed=_VALIDATION_SEED))
+    return list(batches(dataset, Span(0, n), batch_size=1, workers=0))
+
+
+class Run:
+    """Network, optimiser and averaged weights of one run, and where it stands."""
+
+    def __init__(self, recipe: Recipe, network: nn.Module, fabric: Fabric, options: RunOptions) -> None:
+        self.recipe, self.fabric, self.options = recipe, fabric, options
+        freeze(network, recipe.trainable)
+        network = network.to(memory_format=torch.channels_last)  # about twice as fast on CPUs, no slower on GPUs
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        s = recipe.schedule
+        optimiser = torch.optim.AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay)
+        self.averaged = copy.deepcopy(network).to(fabric.device).eval().requires_grad_(False)
+        self.network, self.optimiser = fabric.setup(network, optimiser)
+        self.done_steps, self.started_s = 0, time.monotonic()
+        self.spoken_s, self.losses = self.started_s, list[float]()
+
+    def examples(self, library: Library) -> Any:
+        """The batches that remain."""
+        s, n_ranks = self.recipe.schedule, self.fabric.world_size
+        per_step = s.batch_size * n_ranks
+        span = Span(self.done_steps * per_step, s.steps * per_step, self.fabric.global_rank, n_ranks)
+        dataset = Scenes(self.recipe.scenes, library, self.recipe.examples)
+        return batches(dataset, span, s.batch_size, self.options.workers)
+
+    def step(self, batch: Batch, board: SummaryWriter) -> None:
+        s = self.recipe.schedule
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.done_steps, s)
+        train_mode(self.network, self.recipe.trainable)
+        with self.fabric.autocast():
+            loss = loss_of(self.recipe.task, self.network, batch)
+        if not torch.isfinite(loss):
+            raise S5Error(
+                f"training {self.recipe.name}: loss is {loss.item()} at step {self.done_steps}; lower the learning rate"
+            )
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(self.network, self.optimiser, max_norm=s.clip_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.done_steps += 1
+        average(self.averaged, self.network.module, min(s.ema, self.done_steps / (self.done_steps + 10)))
+        self.losses.append(loss.item())
+        board.add_scalar("loss", self.losses[-1], self.done_steps)
+        self.speak()
+
+    def due(self, every: int) -> bool:
+        return self.done_steps % every == 0 or self.done_steps == self.recipe.schedule.steps
+
+    def out_of_time(self) -> bool:
+        minutes = self.options.minutes
+        return minutes is not None and time.monotonic() - self.started_s > 60 * minutes
+
+    def speak(self, every_s: float = 20.0) -> None:
+        now = time.monotonic()
+        if now - self.spoken_s < every_s and self.done_steps != self.recipe.schedule.steps:
+            return
+        mean = sum(self.losses) / len(self.losses)
+        rate = len(self.losses) / (now - self.spoken_s)
+        left_min = (self.recipe.schedule.steps - self.done_steps) / rate / 60
+        self.options.report(
+            f"step {self.done_steps}/{self.recipe.schedule.steps}  loss {mean:.3f}  {rate:.2f} steps/s  {left_min:.0f} min left"
+        )
+        self.spoken_s, self.losses = now, []
+
+    def log(self, validation: Validation, board: SummaryWriter) -> None:
+        self.options.report(f"step {self.done_steps}  {validation.line()}")
+        for name, value in validation.scalars().items():
+            board.add_scalar(f"valid/{name}", value, self.done_steps)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.options.folder / "checkpoint.pt"
+
+    def save(self) -> None:
+        """The whole state, atomically."""
+        state = {
+            "recipe": self.recipe.name,
+            "network": self.network.module.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "steps": self.done_steps,
+        }
+        if self.fabric.is_global_zero:
+            part = self.checkpoint.with_suffix(".part")
+            torch.save(state, part)
+            os.replace(part, self.checkpoint)
+        self.fabric.barrier()
+
+    def resume(self) -> None:
+        """Goes on from the folder's checkpoint, if there is one."""
+        self.options.folder.mkdir(parents=True, exist_ok=True)
+        if not self.checkpoint.exists():
+            return
+        state = torch.load(self.checkpoint, map_location=self.fabric.device, weights_only=True)
+        if state["recipe"] != self.recipe.name:
+            raise UsageError(
+                f"{self.options.folder} holds a run of {state['recipe']!r}, not {self.recipe.name!r}; give another -o"
+            )
+        self.network.module.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.done_steps = state["steps"]
+        self.options.report(f"resumed at step {self.done_steps}")
+
+    def export(self) -> Path:
+        """The averaged weights as safetensors, float16 where the recipe says so, with their configuration inside."""
+        path = self.options.folder / f"{self.recipe.name}.safetensors"
+        if self.fabric.is_global_zero:
+            state = {
+                key: halved(value) if self.recipe.half else value for key, value in self.averaged.state_dict().items()
+            }
+            metadata = {
+                "network": self.recipe.network,
+                "config": json.dumps(dict(self.recipe.config)),
+                "recipe": self.recipe.name,
+                "steps": str(self.done_steps),
+            }
+            part = path.with_suffix(".part")
+            save_file({key: value.contiguous() for key, value in state.items()}, part, metadata=metadata)
+            os.replace(part, path)
+        return path
+
+
+def loss_of(task: str, network: nn.Module, batch: Batch) -> Tensor:
+    """The task's loss on one batch."""
+    if task == "tagger":
+        return pit_cross_entropy(network(batch.mixture[:, : network.channels]).float(), batch.tags)
+    return class_aware_snr_loss(network(batch.mixture, batch.query).float(), batch.targets, batch.classes)
+
+
+def learning_rate(step: int, schedule: Schedule) -> float:
+    """Linear warm-up, then half a cosine.
+
+    >>> round(learning_rate(0, Schedule(steps=100, batch_size=1, learning_rate=1.0, warmup_steps=10)), 3)
+    0.1
+    """
+    warm = (step + 1) / max(1, schedule.warmup_steps)
+    progress = min(1.0, step / schedule.steps)
+    return schedule.learning_rate * min(1.0, warm) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def freeze(network: nn.Module, trainable: tuple[str, ...]) -> None:
+    """Only parameters whose names begin with one of the prefixes learn."""
+    learning = [p for name, p in network.named_parameters() if p.requires_grad and name.startswith(trainable)]
+    if not learning:
+        raise UsageError(f"no parameter begins with any of {', '.join(map(repr, trainable))}")
+    for p in network.parameters():
+        p.requires_grad_(False)
+    for p in learning:
+        p.requires_grad_(True)
+
+
+def train_mode(network: nn.Module, trainable: tuple[str, ...]) -> None:
+    """Training mode, but frozen modules keep their batch statistics."""
+    inner = getattr(network, "module", network)
+    network.train()
+    for name, module in inner.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not name.startswith(trainable):
+            module.eval()
+
+
+@torch.no_grad()
+def average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    """Exponential moving average of everything floating, counters copied."""
+    for mean, now in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(now, 1 - decay)
+        else:
+            mean.copy_(now)
+
+
+def halved(value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() else value

@@ -1,0 +1,125 @@
+"""A training recipe: a TOML file that names network, data and schedule. The project's own lie in `recipes/`."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from s5cli.errors import UsageError, nearest
+from s5cli.synth.settings import SceneSettings
+from s5cli.train.data import ExampleSettings
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning-rate schedule and optimiser (AdamW): linear warm-up, then a half cosine down to zero."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 1e-2
+    clip_norm: float = 5.0
+    ema: float = 0.998  # decay per step of the averaged weights, which are what is saved
+    checkpoint_steps: int = 200
+    validate_steps: int = 400
+    validation_scenes: int = 24
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a run depends on but the recordings."""
+
+    name: str
+    task: Literal["tagger", "separator"]
+    network: str  # "module:Class"
+    schedule: Schedule
+    scenes: SceneSettings
+    examples: ExampleSettings
+    config: Mapping[str, Any] = field(default_factory=dict)
+    init: str | None = None  # a file of the registry, a package:NAME, or a path; --init overrides
+    trainable: tuple[str, ...] = ("",)  # prefixes of parameter names; the rest is frozen, batch statistics too
+    half: bool = True  # save float16
+    installs: str | None = None  # the registry's file that the result becomes
+
+    def build(self) -> nn.Module:
+        """The network, freshly initialised."""
+        kind = network_class(self.network)
+        network: nn.Module = kind(from_table(kind.Config, self.config, f"recipe {self.name}: config"))
+        return network
+
+
+def network_class(name: str) -> Any:
+    """The class that `module:Class` names.
+
+    Raises:
+        UsageError: there is no such module or class.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"network {name!r} cannot be imported: {error}") from error
+
+
+def from_table(kind: Any, table: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from a TOML table; arrays become tuples.
+
+    Raises:
+        UsageError: an unknown or missing key.
+    """
+    known = {f.name for f in dataclasses.fields(kind)}
+    for key in table:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key {key!r}{nearest(key, known)}")
+    try:
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
+    except TypeError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def names() -> list[str]:
+    """The project's own recipes."""
+    return sorted(
+        path.name.removesuffix(".toml")
+        for path in resources.files("s5cli.train").joinpath("recipes").iterdir()
+        if path.name.endswith(".toml")
+    )
+
+
+def read_recipe(name_or_path: str) -> Recipe:
+    """A recipe of the project by name, or any TOML file.
+
+    Raises:
+        UsageError: no such recipe or file, or a key in it that nobody reads.
+    """
+    if name_or_path in names():
+        text = resources.files("s5cli.train").joinpath("recipes", f"{name_or_path}.toml").read_text("utf-8")
+        return parse_recipe(name_or_path, text)
+    path = Path(name_or_path)
+    if path.suffix != ".toml" or not path.is_file():
+        known = names()
+        hint = nearest(name_or_path, known)
+        raise UsageError(f"no recipe {name_or_path!r}{hint}; give one of {', '.join(known)} or a .toml file")
+    return parse_recipe(path.stem, path.read_text("utf-8"))
+
+
+def parse_recipe(name: str, text: str) -> Recipe:
+    """A recipe from its TOML text."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"recipe {name}: not TOML: {error}") from error
+    parts = {"schedule": Schedule, "scenes": SceneSettings, "examples": ExampleSettings}
+    made = {key: from_table(kind, table.pop(key, {}), f"recipe {name}: [{key}]") for key, kind in parts.items()}
+    recipe: Recipe = from_table(Recipe, {"name": name, **table, **made}, f"recipe {name}")
+    if recipe.task not in ("tagger", "separator"):
+        raise UsageError(f"recipe {name}: task is {recipe.task!r}, must be 'tagger' or 'separator'")
+    return recipe

@@ -1,0 +1,48 @@
+"""Where a run starts from and where its result goes: initial weights and the registry's own files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from torch import nn
+
+from s5cli.errors import UsageError
+from s5cli.train.recipe import Recipe, network_class
+from s5cli.weights import checkpoint, fetch
+from s5cli.weights.fetch import Access
+from s5cli.weights.registry import registry
+
+
+def initial_network(recipe: Recipe, init: str | None, access: Access) -> nn.Module:
+    """The recipe's network, with the weights of `init` (else of the recipe's own `init`), or fresh.
+
+    `init` is a path or the name of a file in the registry, which is fetched first if need be.
+
+    Raises:
+        UsageError: neither a file nor a name.
+        WeightsError: the weights cannot be had, or are of another network.
+    """
+    source = init or recipe.init
+    if source is None:
+        return recipe.build()
+    path = Path(source)
+    if not path.is_file():
+        known = registry()
+        if path.suffix:
+            raise UsageError(f"no such file of initial weights: {path}")
+        path = fetch.fetch(known.file(source), known, access)
+    return checkpoint.build_network(network_class(recipe.network), checkpoint.read(path), recipe.config)
+
+
+def install(recipe: Recipe, weights: Path) -> Path | None:
+    """Copies a finished run to where the registry looks for the file that the recipe makes, if it makes one."""
+    if recipe.installs is None:
+        return None
+    target = fetch.trained_path(registry().file(recipe.installs))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(".part")
+    shutil.copyfile(weights, part)
+    os.replace(part, target)
+    return target

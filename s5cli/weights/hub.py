@@ -1,0 +1,63 @@
+"""Files on the Hugging Face Hub, named `hf://OWNER/REPO/FILE@REVISION`."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from s5cli.errors import DownloadError, WeightsError
+from s5cli.weights import places
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file of one revision of one repository."""
+
+    repo: str
+    name: str
+    revision: str
+
+
+def parse(url: str) -> HubFile:
+    """Splits the url.
+
+    Raises:
+        WeightsError: a part is missing.
+
+    >>> parse("hf://lab/taggers/small/model.safetensors@v1.0")
+    HubFile(repo='lab/taggers', name='small/model.safetensors', revision='v1.0')
+    """
+    found = re.fullmatch(r"hf://([^/@]+/[^/@]+)/([^@]+)@([^@]+)", url)
+    if not found:
+        raise WeightsError(f"{url!r} is not of the form hf://OWNER/REPO/FILE@REVISION")
+    return HubFile(*found.groups())
+
+
+def cached(url: str) -> Path | None:
+    """The file where it was downloaded before; asks nobody."""
+    from huggingface_hub import try_to_load_from_cache
+
+    file = parse(url)
+    found = try_to_load_from_cache(file.repo, file.name, cache_dir=_folder(), revision=file.revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def download(url: str) -> Path:
+    """Fetches the file, resuming and showing progress as the hub's own client does. `HF_ENDPOINT` names another hub.
+
+    Raises:
+        DownloadError: the hub refuses or cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+
+    file = parse(url)
+    endpoint = os.environ.get("HF_ENDPOINT") or None
+    try:
+        found = hf_hub_download(file.repo, file.name, revision=file.revision, cache_dir=_folder(), endpoint=endpoint)
+    except Exception as error:  # the client lets its http library's own errors through
+        raise DownloadError(f"{url}: {' '.join(str(error).split())[:200]}") from error
+    return Path(found)
+
+
+def _folder() -> Path:
+    return places.make_folder(places.cache_dir() / "hub")

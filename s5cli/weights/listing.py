@@ -1,0 +1,86 @@
+"""What `s5 weights` lists: files and systems with where they stand, and what verifying them found."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from s5cli.weights import fetch, hashes
+from s5cli.weights.registry import FileEntry, Registry
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """One checkpoint. `size_bytes` is what lies here, else what is known of it."""
+
+    file: str
+    status: fetch.Status
+    licence: str
+    source: str
+    path: str | None
+    size_bytes: int | None
+    sha256: str | None  # that it must have; None until the first download
+    systems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SystemRow:
+    """One system; its status is that of the file that is farthest from being usable."""
+
+    system: str
+    status: fetch.Status
+    summary: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VerifyRow:
+    """One checkpoint against the hash that it must have; `unrecorded`: it is here, and no such hash is known."""
+
+    file: str
+    status: Literal["ok", "changed", "unrecorded", "missing", "needs training"]
+    sha256: str | None
+    expected: str | None
+
+
+def file_rows(registry: Registry) -> list[FileRow]:
+    """Every checkpoint of the registry."""
+    return [_file_row(file, registry) for file in registry.files.values()]
+
+
+def system_rows(registry: Registry) -> list[SystemRow]:
+    """Every system of the registry."""
+    return [
+        SystemRow(entry.name, fetch.system_status(entry), entry.summary, tuple(file.name for file in entry.files))
+        for entry in registry.systems.values()
+    ]
+
+
+def verify_rows(files: Iterable[FileEntry]) -> list[VerifyRow]:
+    """Each checkpoint hashed anew and compared."""
+    return [_verify_row(file) for file in files]
+
+
+def _file_row(file: FileEntry, registry: Registry) -> FileRow:
+    path = fetch.locate(file)
+    systems = tuple(entry.name for entry in registry.systems.values() if file in entry.files)
+    return FileRow(
+        file.name,
+        fetch.status(file),
+        file.licence.name,
+        file.source,
+        str(path) if path else None,
+        path.stat().st_size if path else file.size_bytes,
+        fetch.expected(file),
+        systems,
+    )
+
+
+def _verify_row(file: FileEntry) -> VerifyRow:
+    path, wanted = fetch.locate(file), fetch.expected(file)
+    if path is None:
+        return VerifyRow(file.name, "needs training" if file.trained_by else "missing", None, wanted)
+    found = hashes.sha256_of(path)
+    status: Literal["ok", "changed", "unrecorded"] = "unrecorded"
+    if wanted:
+        status = "ok" if found == wanted else "changed"
+    return VerifyRow(file.name, status, found, wanted)

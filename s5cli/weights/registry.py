@@ -1,0 +1,284 @@
+"""The registry: `weights.toml` and the user's own file read into systems, parts, files and licences."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from s5cli.errors import NeedsTrainingError, UsageError, WeightsError, nearest
+from s5cli.weights import places
+
+Table = dict[str, Any]
+KINDS = ("licence", "file", "part", "system", "alias")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # names become file names
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Terms that a file comes under; `ask`: the user accepts them before the first download."""
+
+    name: str
+    title: str
+    url: str
+    ask: bool = False
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One checkpoint and where it comes from: a url, this package, a training recipe, or a path the user gave.
+
+    `sha256` and `size_bytes` are those of the checkpoint itself, also where it is a member of a zip.
+    """
+
+    name: str
+    licence: Licence
+    url: str | None = None
+    member: str | None = None
+    package: str | None = None
+    trained_by: str | None = None
+    path: Path | None = None
+    sha256: str | None = None
+    size_bytes: int | None = None
+
+    @property
+    def source(self) -> str:
+        """The source as `weights.toml` writes it; a member of a zip follows `#`."""
+        if self.package:
+            return f"package:{self.package}"
+        if self.trained_by:
+            return f"trained-by:{self.trained_by}"
+        return f"{self.url or self.path}{f'#{self.member}' if self.member else ''}"
+
+
+@dataclass(frozen=True)
+class PartEntry:
+    """A network, the adapter that gives it a system's view, their configurations and the checkpoint."""
+
+    name: str
+    network: str
+    adapter: str
+    file: FileEntry
+    config: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SystemEntry:
+    """A section: which flow, which parts in which role, and knob values that differ from the flow's defaults."""
+
+    name: str
+    flow: str
+    summary: str
+    source: str
+    parts: Mapping[str, PartEntry]
+    knobs: Mapping[str, Any]
+    per_class: bool = False
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        return tuple(part.file for part in self.parts.values())
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All that can be named."""
+
+    systems: Mapping[str, SystemEntry]
+    parts: Mapping[str, PartEntry]
+    files: Mapping[str, FileEntry]
+    licences: Mapping[str, Licence]
+    aliases: Mapping[str, str]
+
+    def system(self, name: str) -> SystemEntry:
+        """The system of that name or alias.
+
+        Raises:
+            UsageError: there is none; the nearest name is suggested.
+        """
+        known = self.aliases.get(name, name)
+        if known not in self.systems:
+            hint = nearest(name, [*self.systems, *self.aliases])
+            raise UsageError(f"unknown system {name!r}{hint}; `s5 systems` lists all")
+        return self.systems[known]
+
+    def file(self, name: str) -> FileEntry:
+        """The checkpoint of that name.
+
+        Raises:
+            UsageError: there is none; the nearest name is suggested.
+        """
+        if name not in self.files:
+            raise UsageError(f"unknown file {name!r}{nearest(name, self.files)}; `s5 weights list` lists all")
+        return self.files[name]
+
+
+def needs_training(what: str, files: Iterable[FileEntry]) -> NeedsTrainingError:
+    """The error for parts that nobody publishes, with the command that makes each."""
+    commands = " and ".join(f"`s5 train {file.trained_by} --sources DIR -o RUN`" for file in files)
+    return NeedsTrainingError(f"{what} needs training, as nobody publishes these weights: run {commands}")
+
+
+def packaged_path() -> Path:
+    """`weights.toml` beside the package's modules (installed) or one folder up (a checkout)."""
+    package = Path(__file__).parent.parent
+    beside = package / "weights.toml"
+    return beside if beside.is_file() else package.parent / "weights.toml"
+
+
+def user_path() -> Path:
+    """The user's own registry, which `s5 weights add` writes. Same grammar; its entries go before the packaged ones."""
+    return places.config_dir() / "weights.toml"
+
+
+def registry() -> Registry:
+    """The packaged registry with the user's own entries over it.
+
+    Raises:
+        WeightsError: one of the two files is damaged; the message names the entry.
+    """
+    return parse(overlay(read(packaged_path()), read(user_path())), user_path())
+
+
+def read(path: Path) -> dict[str, dict[str, Any]]:
+    """The raw tables of a registry file; empty where there is no file.
+
+    Raises:
+        WeightsError: not TOML, or a table of a kind that no registry has.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read ({error}); repair it, or delete it if it is your own") from error
+    for kind, entries in tables.items():
+        if kind not in KINDS or not isinstance(entries, dict):
+            raise WeightsError(
+                f"{path}: unknown table [{kind}]; a registry has {', '.join(f'[{k}.NAME]' for k in KINDS)}"
+            )
+    return tables
+
+
+def overlay(base: Mapping[str, Table], own: Mapping[str, Table]) -> dict[str, Table]:
+    """Own entries in place of base's; a file entry that has no source keeps base's, with the user's path before it."""
+    merged = {kind: {**base.get(kind, {}), **own.get(kind, {})} for kind in KINDS}
+    for name, entry in own.get("file", {}).items():
+        if isinstance(entry, dict) and "source" not in entry:
+            kept = {k: v for k, v in base.get("file", {}).get(name, {}).items() if k not in ("sha256", "size_bytes")}
+            merged["file"][name] = {**kept, **entry}
+    return merged
+
+
+def parse(tables: Mapping[str, Table], path: Path) -> Registry:
+    """Raw tables to entries. `path` is the file that a message names.
+
+    Raises:
+        WeightsError: an unknown, missing or wrong key, or a name that leads nowhere.
+    """
+    reader = _Reader(path)
+    licences = {name: reader.licence(name, entry) for name, entry in tables.get("licence", {}).items()}
+    files = {name: reader.file(name, entry, licences) for name, entry in tables.get("file", {}).items()}
+    parts = {name: reader.part(name, entry, files) for name, entry in tables.get("part", {}).items()}
+    systems = {name: reader.system(name, entry, parts) for name, entry in tables.get("system", {}).items()}
+    aliases = tables.get("alias", {})
+    for name, target in aliases.items():
+        reader.lookup(f"alias.{name}", "system", target, systems)
+    return Registry(systems, parts, files, licences, aliases)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Turns raw tables into entries and says in one line which entry of which file is wrong."""
+
+    path: Path
+
+    def licence(self, name: str, entry: Any) -> Licence:
+        where = f"licence.{name}"
+        self._check(where, name, entry, {"title": str, "url": str}, {"ask": bool})
+        return Licence(name, **entry)
+
+    def file(self, name: str, entry: Any, licences: Mapping[str, Licence]) -> FileEntry:
+        where = f"file.{name}"
+        text = dict.fromkeys(("source", "member", "sha256", "path"), str)
+        self._check(where, name, entry, {"licence": str}, {**text, "size_bytes": int})
+        fields: Table = {key: value for key, value in entry.items() if key not in ("source", "licence", "path")}
+        if "source" not in entry and "path" not in entry:
+            raise self._wrong(where, "has neither a source nor a path")
+        if "member" in entry and not is_inside(entry["member"]):
+            raise self._wrong(where, f"has a member {entry['member']!r} that points outside its zip")
+        return FileEntry(
+            name,
+            self.lookup(where, "licence", entry["licence"], licences),
+            path=Path(entry["path"]).expanduser() if "path" in entry else None,
+            **{**fields, **self._source(where, entry.get("source"))},
+        )
+
+    def part(self, name: str, entry: Any, files: Mapping[str, FileEntry]) -> PartEntry:
+        where = f"part.{name}"
+        required = dict.fromkeys(("network", "adapter", "file"), str)
+        self._check(where, name, entry, required, {"config": dict, "options": dict})
+        for key in ("network", "adapter"):
+            self._module_and_name(where, key, entry[key])
+        file = self.lookup(where, "file", entry["file"], files)
+        tables = {key: entry.get(key, {}) for key in ("config", "options")}
+        return PartEntry(name, entry["network"], entry["adapter"], file, **tables)
+
+    def system(self, name: str, entry: Any, parts: Mapping[str, PartEntry]) -> SystemEntry:
+        where = f"system.{name}"
+        required = {**dict.fromkeys(("flow", "summary", "source"), str), "parts": dict}
+        self._check(where, name, entry, required, {"knobs": dict, "per_class": bool})
+        self._module_and_name(where, "flow", entry["flow"])
+        roles = {role: self.lookup(where, "part", part, parts) for role, part in entry["parts"].items()}
+        return SystemEntry(name, **{"knobs": {}, **entry, "parts": roles})
+
+    def lookup(self, where: str, kind: str, name: Any, known: Mapping[str, Any]) -> Any:
+        """What `name` refers to."""
+        if not isinstance(name, str) or name not in known:
+            raise self._wrong(where, f"names an unknown {kind} {name!r}{nearest(str(name), known)}")
+        return known[name]
+
+    def _check(
+        self, where: str, name: str, entry: Any, required: Mapping[str, type], optional: Mapping[str, type]
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            raise self._wrong(where, "has a name that is not made of letters, digits, '.', '_' and '-'")
+        if not isinstance(entry, dict):
+            raise self._wrong(where, "is not a table")
+        known = {**required, **optional}
+        for key in required:
+            if key not in entry:
+                raise self._wrong(where, f"lacks {key!r}")
+        for key, value in entry.items():
+            if key not in known:
+                raise self._wrong(where, f"has an unknown key {key!r}{nearest(key, known)}")
+            if type(value) is not known[key]:
+                raise self._wrong(where, f"has {key} = {value!r}, which should be of type {known[key].__name__}")
+
+    def _source(self, where: str, source: str | None) -> dict[str, str]:
+        schemes = {"https": "url", "http": "url", "hf": "url", "package": "package", "trained-by": "trained_by"}
+        if source is None:
+            return {}
+        scheme, _, rest = source.partition(":")
+        if scheme not in schemes or not rest:
+            raise self._wrong(where, f"has an unknown source {source!r}; it starts with {', '.join(schemes)}")
+        field = schemes[scheme]
+        if field != "url" and not _NAME.fullmatch(rest):
+            raise self._wrong(where, f"has a source {source!r} whose name is not made of letters, digits, '_' and '-'")
+        return {field: source if field == "url" else rest}
+
+    def _module_and_name(self, where: str, key: str, text: str) -> None:
+        if not re.fullmatch(r"[\w.]+:\w+", text):
+            raise self._wrong(where, f"has {key} = {text!r}, which should be 'module:Name'")
+
+    def _wrong(self, where: str, what: str) -> WeightsError:
+        return WeightsError(f"{self.path}: [{where}] {what}")
+
+
+def is_inside(member: str) -> bool:
+    """Whether a path inside an archive stays inside it.
+
+    >>> is_inside("checkpoint/m2dat_1c.ckpt"), is_inside("../m2dat_1c.ckpt"), is_inside("C:\\\\m2dat_1c.ckpt")
+    (True, False, False)
+    """
+    steps = re.split(r"[/\\]", member)
+    return all(step not in ("", "..") and ":" not in step for step in steps)

@@ -1,0 +1,174 @@
+"""The command itself: quick help, no heavy imports, and a clean end however it ends."""
+
+import fcntl
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+import s5cli
+from tests.toy import write_tones
+
+MODULES = {"torch", "numpy", "scipy", "soundfile", "rich", "lightning", "onnxruntime", "huggingface_hub"}
+
+
+def imported(code: str) -> set[str]:
+    """What a fresh interpreter has loaded after running the code."""
+    script = f"{code}\nimport sys; print('loaded:', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.rpartition("loaded:")[2].split()}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert not imported("import s5cli") & MODULES
+
+
+@pytest.mark.parametrize("args", [["--help"], ["separate", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(args):
+    assert not imported(f"from s5cli.cli import exit_code; assert exit_code({args}) == 0") & MODULES
+
+
+def test_help_is_quick():
+    """The best of five: the machine may be busy, the program may not be slow."""
+    times_s = []
+    for _ in range(5):
+        start_s = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "s5cli", "--help"], capture_output=True, check=True)
+        times_s.append(time.perf_counter() - start_s)
+    assert min(times_s) < 0.3
+
+
+def test_help_lists_every_command(s5):
+    done = s5("--help")
+    assert done.code == 0
+    commands = re.findall(r"^  ([a-z]+)  ", done.out.partition("Commands:")[2], re.MULTILINE)
+    assert commands == ["separate", "evaluate", "systems", "download", "synth", "train", "doctor", "weights"]
+    for command in commands:
+        assert s5(command, "--help").code == 0
+
+
+def test_version(s5):
+    done = s5("--version")
+    assert (done.code, done.out) == (0, f"s5cli {s5cli.__version__}\n")
+
+
+def test_module_and_command_are_one():
+    done = subprocess.run([sys.executable, "-m", "s5cli", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"s5cli {s5cli.__version__}\n"
+
+
+def test_no_command_shows_the_help(s5):
+    done = s5()
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Usage: s5")
+
+
+def test_unknown_command(s5):
+    done = s5("seperate")
+    assert done.code == 2
+    assert "seperate" in done.error
+
+
+def test_a_process_ends_as_its_command_line_does(start, tmp_path):
+    (tmp_path / "empty.wav").touch()
+    process = start("separate", tmp_path / "empty.wav", "-o", tmp_path / "out", "--system", "toy")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert err == f"error: {tmp_path / 'empty.wav'}: empty (0 bytes); record or export it again\n"
+
+
+def test_a_bug_shows_its_traceback(machine, tmp_path, start):
+    machine.write_text(machine.read_text().replace("tests.toy:Toy", "tests.toy:band"))  # not a class of systems
+    clip = write_tones(tmp_path / "a.wav", 500)
+    process = start("separate", clip, "-o", tmp_path / "out", "--system", "toy")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" in err
+    assert "AttributeError" in err
+
+
+def test_progress_is_on_stderr_and_only_on_a_terminal(machine, tmp_path):
+    clips = [str(write_tones(tmp_path / f"{name}.wav", 500)) for name in "abc"]
+    terminal, screen = os.openpty()
+    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "s5cli", "separate", *clips, "-o", str(tmp_path / "out"), "--system", "toy"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=screen, text=True, check=True)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(screen)
+    os.close(terminal)
+    assert "3/3" in shown
+    assert "Speech" not in shown
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == [f"{name}_0_Speech.wav" for name in "abc"]
+
+
+# --- interruptions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(tmp_path) -> tuple[object, ...]:
+    """A hundred clips, 0.1 s of work each, one at a time."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for index in range(100):
+        write_tones(folder / f"clip{index:03d}.wav", 500, 5000)
+    (tmp_path / "slow.toml").write_text("[knobs]\npause_s = 0.1\n")
+    options = ("--system", "toy", "--thresholds", tmp_path / "slow.toml", "--batch-size", 1)
+    return ("separate", folder, "-o", tmp_path / "out", *options)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    end_s = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_work_leaves_whole_clips_only(start, slow, tmp_path, sent, code):
+    process = start(*slow)
+    out = tmp_path / "out"
+    wait_for(out / "clip002.json", process)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    found = {path.name for path in out.iterdir()}
+    clips = {path.stem for path in out.glob("*.json")}
+    assert 3 <= len(clips) < 100
+    assert found == {f"{clip}{end}" for clip in clips for end in (".json", "_0_Speech.wav", "_1_Dishes.wav")}
+    for clip in clips:
+        assert len(json.loads((out / f"{clip}.json").read_text())["stems"]) == 2
+
+
+def test_interrupted_before_anything_is_finished(start, slow, tmp_path):
+    (tmp_path / "slow.toml").write_text("[knobs]\npause_s = 10\n")
+    process = start(*slow)
+    wait_for(tmp_path / "out", process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "error: interrupted\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_reader_that_goes_away(start, slow, tmp_path):
+    """As `s5 separate … | head -1`: quiet, and no clip is half-written."""
+    process = start(*slow)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    wait_for(tmp_path / "out" / "clip000.json", process)
+    process.stdout.close()
+    err = process.stderr.read()
+    process.wait(timeout=60)
+    assert "Traceback" not in err
+    assert "BrokenPipe" not in err
+    assert not list((tmp_path / "out").glob(".s5-*"))
+    assert process.returncode == 141

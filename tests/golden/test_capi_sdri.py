@@ -1,0 +1,31 @@
+"""The 80 golden cases of CAPI-SDRi and of the label counts, and their aggregate."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from s5cli.metric import ClipScore, capi_sdri, dataset_score
+from tests.golden.golden import golden_file, load_json, recipe
+
+
+def score(case: dict[str, Any]) -> ClipScore:
+    n = case["n_samples"]
+    waves = [np.array([recipe.mix_terms(s["terms"], n) for s in case[key]]).reshape(-1, n) for key in ("est", "ref")]
+    labels = [[source["label"] for source in case[key]] for key in ("est", "ref")]
+    return capi_sdri(labels[0], waves[0], labels[1], waves[1], recipe.mix_terms(case["mixture"], n))
+
+
+def test_every_case_and_the_aggregate() -> None:
+    golden = load_json(golden_file("capi_sdri.golden.json"))
+    scores = [score(case) for case in golden["cases"]]
+    assert scores
+    for case, found in zip(golden["cases"], scores, strict=True):
+        expected = case["expected"]
+        where = f"case {case['id']} ({case['kind']})"
+        assert {"acc": found.exact, "tp": found.tp, "fp": found.fp, "fn": found.fn} == expected["label"], where
+        assert found.capi_sdri_db == pytest.approx(expected["capi_sdri"], abs=1e-3), where
+    total, aggregate = dataset_score(scores), golden["aggregate"]
+    assert total.capi_sdri_db == pytest.approx(aggregate["CAPI-SDRi"]["mean"], abs=1e-3)
+    assert total.accuracy_mixture_percent == pytest.approx(aggregate["label_metrics"]["accuracy_mix"], abs=1e-9)
+    assert total.accuracy_source_percent == pytest.approx(aggregate["label_metrics"]["accuracy_src"], abs=1e-9)

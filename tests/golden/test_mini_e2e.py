@@ -1,0 +1,231 @@
+"""A small complete run of the official baseline: files in, labels, 16-bit stems and scores out.
+
+Mixtures and oracle sources are written as 16-bit WAV and read back; mixtures are tagged and separated in pairs; stems
+are written and scored.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from s5cli.audio import read_audio, read_scene, write_stem
+from s5cli.knobs import setting
+from s5cli.metric import ClipScore, capi_sdri, dataset_score
+from s5cli.nn.m2d import M2DConfig, M2DTagger1ch
+from s5cli.nn.resunet import ResUNetConfig, ResUNetK
+from s5cli.official import DevClip, DevResults, EvalClip, EvalResults, EvalStem, read_sources, stem_file_name
+from s5cli.rules.slots import Slots
+from s5cli.scene import RATE_HZ, Scene, Stem
+from s5cli.separators.slots import SlotSeparator
+from s5cli.systems.baseline import Baseline
+from s5cli.taggers.tracks import TrackTagger
+from tests.golden.golden import golden_file, load_json, load_npz, recipe, state_file
+
+BATCH = 2  # as the official run
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a clip gave."""
+
+    scene: Scene
+    stems: list[Stem]
+    probabilities: list[float]  # of every slot, silent ones too
+
+    def write(self, folder: Path) -> None:
+        for number, stem in enumerate(self.stems):
+            write_stem(folder / stem_file_name(self.scene.name, number, stem.label), stem.audio)
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return load_json(golden_file("mini_e2e/spec.json"))
+
+
+def network_of(network_class, config, name, salt, added_bias=0.0):
+    weights = recipe.make_weights(recipe.load_manifest(state_file(f"{name}.state.json")), salt)
+    for track in range(3 if added_bias else 0):
+        weights[f"head.tracks.{track}.3.bias"][18] += np.float32(added_bias)
+    network = network_class(config)
+    network.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()}, strict=True)
+    return network
+
+
+@pytest.fixture(scope="module")
+def baseline(spec):
+    tagger = network_of(M2DTagger1ch, M2DConfig(), "m2dat_1c_d768", spec["salt"], spec["silence_bias_added"])
+    separator = network_of(ResUNetK, ResUNetConfig(), "resunetk", spec["salt"])
+    return Baseline(
+        tagger=TrackTagger(tagger, channels=1), separator=SlotSeparator(separator), setting=setting(Baseline.knobs)
+    )
+
+
+class SlotTap:
+    """Keeps the probabilities of all slots."""
+
+    def __init__(self):
+        self.probabilities = []
+
+    def __call__(self, step, result):
+        if isinstance(result, Slots):
+            self.probabilities += result.probability.tolist()
+
+
+def run(baseline, clips, folder):
+    """Writes the mixtures, reads them back, runs the system."""
+    for clip in clips:
+        audio = recipe.make_clip(**clip["clip"])
+        soundfile.write(folder / f"{clip['soundscape']}.wav", audio.T, RATE_HZ, subtype="PCM_16")
+    scenes = [read_scene(path) for path in sorted(folder.glob("*.wav"))]
+    for scene, clip in zip(scenes, sorted(clips, key=lambda clip: clip["soundscape"]), strict=True):
+        np.testing.assert_array_equal(scene.audio, recipe.make_clip(**clip["clip"]))
+    tap, stems = SlotTap(), []
+    for start in range(0, len(scenes), BATCH):
+        stems += baseline(scenes[start : start + BATCH], tap)
+    return [Run(*clip) for clip in zip(scenes, stems, tap.probabilities, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def dev(baseline, spec, tmp_path_factory):
+    return run(baseline, spec["dev"], tmp_path_factory.mktemp("dev"))
+
+
+@pytest.fixture(scope="module")
+def evaluation(baseline, spec, tmp_path_factory):
+    return run(baseline, spec["eval"], tmp_path_factory.mktemp("eval"))
+
+
+@pytest.fixture(scope="module")
+def oracle(spec, tmp_path_factory):
+    """The reference sources of each development soundscape, as 16-bit files."""
+    folder = tmp_path_factory.mktemp("oracle_target")
+    for clip in spec["dev"]:
+        for source in clip["oracle"]:
+            wave = recipe.mix_terms(source["terms"], clip["clip"]["n_samples"])
+            steps = np.clip(np.round(wave.astype(np.float64) * 32768), -32768, 32767)
+            soundfile.write(folder / source["filename"], steps.astype(np.int16), RATE_HZ, subtype="PCM_16")
+    return folder
+
+
+def mono(paths, n_samples):
+    return np.stack([read_audio(path)[0][0] for path in paths]) if paths else np.zeros((0, n_samples), np.float32)
+
+
+def score(scene: Scene, est_labels: list[str], est: np.ndarray, references) -> ClipScore:
+    ref = mono([reference.path for reference in references], scene.audio.shape[1])
+    return capi_sdri(est_labels, est, [reference.label for reference in references], ref, scene.audio[0].numpy())
+
+
+def results_of(runs, estimates, oracle, nparams=None):
+    """The development results: `estimates` gives labels, waveforms and slot probabilities of each run."""
+    sources = read_sources(oracle, [one.scene.name for one in runs])
+    clips, scores = [], []
+    for one in runs:
+        labels, est, probabilities = estimates(one)
+        references = sources[one.scene.name]
+        found = score(one.scene, labels, est, references)
+        scores.append(found)
+        clips.append(
+            DevClip(
+                one.scene.name,
+                tuple(reference.label for reference in references),
+                tuple(labels),
+                tuple(probabilities),
+                found.capi_sdri_db,
+                found.tp,
+                found.fp,
+                found.fn,
+            )
+        )
+    total = dataset_score(scores)
+    return DevResults(
+        tuple(clips),
+        total.capi_sdri_db,
+        total.accuracy_mixture_percent,
+        total.accuracy_source_percent,
+        nparams,
+    )
+
+
+def assert_alike(actual, expected, where=""):
+    """Equal structure, labels and counts; numbers within the tolerance of their kind."""
+    assert type(actual) is type(expected) or {type(actual), type(expected)} <= {int, float}, where
+    if isinstance(expected, dict):
+        assert list(actual) == list(expected), where
+        for key in expected:
+            assert_alike(actual[key], expected[key], f"{where}/{key}")
+    elif isinstance(expected, list):
+        assert len(actual) == len(expected), where
+        for index, value in enumerate(expected):
+            assert_alike(actual[index], value, f"{where}/{index}")
+    elif isinstance(expected, float):
+        tolerance = 1e-4 if "prob" in where else 1e-3  # probabilities; dB and percent
+        assert actual == pytest.approx(expected, abs=tolerance), where
+    else:
+        assert actual == expected, where
+
+
+def without_config(document):
+    return {key: value for key, value in document.items() if key != "config"}
+
+
+def test_evaluation_results(baseline, evaluation):
+    clips = [
+        EvalClip(
+            one.scene.name,
+            tuple(
+                EvalStem(stem_file_name(one.scene.name, number, stem.label), stem.label, stem.confidence)
+                for number, stem in enumerate(one.stems)
+            ),
+        )
+        for one in evaluation
+    ]
+    actual = EvalResults(baseline.nparams, tuple(clips)).to_json()
+    assert_alike(without_config(actual), without_config(load_json(golden_file("mini_e2e/eval_results.json"))))
+
+
+def test_development_results(baseline, dev, oracle):
+    def heard(one):
+        est = [stem.audio.numpy() for stem in one.stems]
+        shape = (len(est), one.scene.audio.shape[1])
+        return [stem.label for stem in one.stems], np.reshape(est, shape), one.probabilities
+
+    actual = results_of(dev, heard, oracle, baseline.nparams).to_json()
+    expected = load_json(golden_file("mini_e2e/dev_set_test_results.json"))
+    assert_alike(without_config(actual), without_config(expected))
+
+
+def test_development_results_from_stored_stems(dev, oracle, tmp_path):
+    """Scored once more from 16-bit files, whose probabilities are not known."""
+    for one in dev:
+        one.write(tmp_path)
+    stored = read_sources(tmp_path, [one.scene.name for one in dev])
+
+    def read(one):
+        files = stored[one.scene.name]
+        return [file.label for file in files], mono([file.path for file in files], one.scene.audio.shape[1]), [1.0] * 3
+
+    actual = results_of(dev, read, oracle).to_json()
+    expected = load_json(golden_file("mini_e2e/dev_from_wav_results.json"))
+    assert_alike(without_config(actual), without_config(expected))
+
+
+@pytest.mark.parametrize(("part", "prefix"), [("dev", "dev_est"), ("evaluation", "eval_out")])
+def test_stems_as_16_bit_files(part, prefix, request, tmp_path):
+    """The same files; at most one step of difference, in at most 1 % of the samples."""
+    for one in request.getfixturevalue(part):
+        one.write(tmp_path)
+    golden = load_npz(golden_file("mini_e2e/waveforms_int16.npz"))
+    expected = {key.removeprefix(f"{prefix}/"): wave for key, wave in golden.items() if key.startswith(f"{prefix}/")}
+    assert {path.name for path in tmp_path.iterdir()} == set(expected)
+    for name, wave in expected.items():
+        actual, rate_hz = soundfile.read(tmp_path / name, dtype="int16")
+        assert rate_hz == RATE_HZ
+        assert soundfile.info(tmp_path / name).subtype == "PCM_16"
+        off = np.abs(actual.astype(int) - wave.astype(int))
+        assert off.max() <= 1, name
+        assert np.count_nonzero(off) <= 0.01 * wave.size, name

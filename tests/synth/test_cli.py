@@ -1,0 +1,56 @@
+"""The command as a user runs it: a process, exit codes, one line of advice."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from s5cli.cli import exit_code
+from tests.synth.test_write import hashes
+
+
+def s5_synth(*args: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "s5cli", "synth", *map(str, args)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
+
+
+def test_a_set_is_made_and_rebuilt_from_its_metadata(material: Path, tmp_path: Path) -> None:
+    made = s5_synth(tmp_path / "a", "--sources", material, "--count", 5, "--seed", 2, "--duration-s", 1, "--workers", 2)
+    assert (made.returncode, made.stdout.count("\n")) == (0, 1), made.stderr
+    assert made.stdout.startswith("5 mixtures with ")
+    assert len(list((tmp_path / "a" / "soundscape").glob("clip_000?.wav"))) == 5
+    again = s5_synth(tmp_path / "b", "--sources", material, "--from-metadata", tmp_path / "a" / "metadata")
+    assert again.returncode == 0, again.stderr
+    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--sources", "nowhere"], 2, "no sound events of split 'train'"),
+        (["--split", "trian"], 2, "no sound events of split 'trian'"),
+        (["--n-foreground", "many"], 2, "'many' is not a range"),
+        (["--n-foreground", "0,5"], 2, "max_overlap"),
+        (["--zero-target-share", "2"], 2, "zero_target_share must be between 0 and 1"),
+        (["--workers", "0"], 2, "--workers 1"),
+        (["--rooms", "nowhere"], 2, "no rooms of split"),
+    ],
+)
+def test_mistakes_get_one_line_and_leave_nothing(material: Path, tmp_path: Path, capfd, options, code, message) -> None:
+    command = ["synth", str(tmp_path / "out"), "--sources", str(material), "--count", "1"]
+    assert exit_code(command + options) == code
+    advice = capfd.readouterr().err
+    assert message in advice
+    assert len(advice.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_existing_set_is_kept(material: Path, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("mine")
+    done = s5_synth(tmp_path, "--sources", material, "--count", 1)
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]

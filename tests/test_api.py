@@ -1,0 +1,198 @@
+"""`s5cli.load`: the same results for paths, arrays and tensors as from the command line, and errors that advise."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import s5cli
+from s5cli.api import DEFAULT_SYSTEM, LoadedSystem
+from s5cli.batch import separate_all
+from s5cli.errors import InputError, UsageError
+from s5cli.job import Options, plan
+from tests.toy import SECTION, tones, write_tones
+
+LOW_HZ, HIGH_HZ = 500, 5000
+
+
+@pytest.fixture(autouse=True)
+def registered(tmp_path, monkeypatch):
+    """The toy in a user's own registry, as `s5 weights add` would put it."""
+    for name in ("CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"S5_{name}_DIR", str(tmp_path / name))
+    (tmp_path / "CONFIG").mkdir()
+    (tmp_path / "CONFIG" / "weights.toml").write_text(SECTION)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return write_tones(tmp_path / "a.wav", LOW_HZ, HIGH_HZ)
+
+
+def same(ours: list[s5cli.Stem], theirs: list[s5cli.Stem]) -> bool:
+    return len(ours) == len(theirs) and all(
+        (a.label, a.slot, a.confidence) == (b.label, b.slot, b.confidence) and torch.equal(a.audio, b.audio)
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def test_path_array_and_tensor_give_the_same_stems(clip):
+    separator = s5cli.load("toy", device="cpu")
+    audio = np.ascontiguousarray(soundfile.read(clip, dtype="float32")[0].T)
+    stems = separator(clip)
+    assert [stem.label for stem in stems] == ["Speech", "Dishes"]
+    for mixture in (str(clip), audio, audio.astype(np.float64), torch.from_numpy(audio)):
+        assert same(separator(mixture), stems)
+
+
+def test_a_list_gives_a_list(clip):
+    separator = s5cli.load("toy", device="cpu")
+    several = separator([clip, tones(HIGH_HZ), tones()])
+    assert [[stem.label for stem in stems] for stems in several] == [["Speech", "Dishes"], ["Dishes"], []]
+    assert same(several[0], separator(clip))
+    assert separator([]) == []
+
+
+def test_the_same_as_on_disk(clip, tmp_path):
+    separator = s5cli.load("toy", device="cpu")
+    separate_all(plan([clip], tmp_path / "float", Options(subtype="FLOAT")), separator)
+    separate_all(plan([clip], tmp_path / "int", Options()), separator)
+    for number, stem in enumerate(separator(clip)):
+        name = f"a_{number}_{stem.label}.wav"
+        np.testing.assert_array_equal(soundfile.read(tmp_path / "float" / name, dtype="float32")[0], stem.audio)
+        rounded = np.floor(stem.audio.double().numpy() * 32768)
+        written = soundfile.read(tmp_path / "int" / name, dtype="int16")[0]
+        np.testing.assert_allclose(written, rounded, atol=1)  # libsndfile rounds to 2⁻³¹ before it rounds down
+        assert np.mean(written == rounded) > 0.99
+
+
+def test_named_labels(clip):
+    stems = s5cli.load("toy", device="cpu")(clip, labels=["Pour", "Speech"])
+    assert [(stem.label, stem.slot) for stem in stems] == [("Pour", 0), ("Speech", 1)]
+    with pytest.raises(UsageError, match="did you mean 'Speech'"):
+        s5cli.load("toy", device="cpu")(clip, labels=["speech"])
+
+
+def test_steps_can_be_watched(clip):
+    seen: list[str] = []
+    s5cli.load("toy", device="cpu")(clip, tap=lambda step, result: seen.append(step))
+    assert seen == ["tags", "queries", "separated"]
+
+
+def test_channel_order_and_resampling(tmp_path):
+    path = write_tones(tmp_path / "b.wav", LOW_HZ, n_samples=4800, rate_hz=24_000)
+    stems = s5cli.load("toy", device="cpu", channel_order="fuma", resample=True)(path)
+    omni = np.sqrt(2) * 0.3 * np.sin(2 * np.pi * (LOW_HZ * 24 / 32) * np.arange(6400) / 32_000)
+    np.testing.assert_allclose(stems[0].audio[1000:-1000], omni[1000:-1000], atol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(6400,), (6400, 4), (3, 6400), (1, 4, 6400), (4, 3199)])
+def test_wrong_arrays(shape):
+    with pytest.raises(InputError):
+        s5cli.load("toy", device="cpu")(np.zeros(shape, np.float32))
+
+
+def test_nan_in_a_tensor():
+    with pytest.raises(InputError, match="mixture 1: has samples that are NaN"):
+        s5cli.load("toy", device="cpu")([tones(), torch.full((4, 6400), torch.nan)])
+
+
+def test_unknown_system_and_device():
+    with pytest.raises(UsageError, match="did you mean 'tagging-driven"):
+        s5cli.load("taging-driven")
+    with pytest.raises(UsageError, match="unknown device 'gpu'"):
+        s5cli.load("toy", device="gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens where there is no CUDA")
+def test_cuda_is_never_replaced_by_the_cpu():
+    with pytest.raises(UsageError, match="'cuda'"):
+        s5cli.load("toy", device="cuda")
+    assert s5cli.load("toy", device="auto").device == "cpu"
+
+
+def test_thresholds(tmp_path, clip):
+    path = tmp_path / "knobs.toml"
+    path.write_text('system = "toy-alias"\n[knobs]\nshare = 0.02\ngain = { Speech = 2 }\n')
+    stems = s5cli.load("toy", device="cpu", thresholds=path)(clip)
+    plain = s5cli.load("toy", device="cpu")(clip)
+    assert torch.equal(stems[0].audio, 2 * plain[0].audio)
+    assert torch.equal(stems[1].audio, plain[1].audio)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[knobs]\nshaer = 0.5\n", "unknown knob 'shaer' (did you mean 'share'?)"),
+        ("[knobs]\nshare = 1.5\n", "knob 'share' is 1.5, outside 0 to 1"),
+        ("[knobs]\nshare = nan\n", "knob 'share' is nan"),
+        ("[knobs]\nshare = true\n", "knob 'share' must be a number"),
+        ("[knobs]\ngain = { Speach = 2 }\n", "knob 'gain' names an unknown class 'Speach'"),
+        ("[knobs]\nshare = { Speech = 0.1 }\n", "knob 'share' takes one value"),
+        ("share = 0.5\n", "no table [knobs]"),
+        ("knobs = 3\n", "no table [knobs]"),
+        ("[knobs\n", "no thresholds can be read"),
+        ("system = 3\n[knobs]\n", "system = 3"),
+        ('system = "baseline-1ch"\n[knobs]\n', "made for system 'baseline-1ch', not 'toy'; --force-thresholds"),
+    ],
+)
+def test_wrong_thresholds_are_said_with_file_and_key(tmp_path, content, words):
+    path = tmp_path / "knobs.toml"
+    path.write_text(content)
+    with pytest.raises(UsageError) as caught:
+        s5cli.load("toy", device="cpu", thresholds=path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert words in message
+    assert "\n" not in message
+
+
+def test_thresholds_of_another_system_can_be_forced(tmp_path):
+    path = tmp_path / "knobs.toml"
+    path.write_text('system = "baseline-1ch"\n[knobs]\nshare = 0.5\n')
+    forced = s5cli.load("toy", device="cpu", thresholds=path, force_thresholds=True)
+    assert forced.system.setting.scalar("share") == 0.5
+
+
+def test_missing_thresholds(tmp_path):
+    with pytest.raises(UsageError, match=r"nothing\.toml"):
+        s5cli.load("toy", device="cpu", thresholds=tmp_path / "nothing.toml")
+
+
+def test_load_is_lazy_and_public():
+    assert s5cli.load.__module__ == "s5cli.api"
+    assert LoadedSystem.__doc__
+
+
+# --- the embedded system ---------------------------------------------------------------------------------------------
+
+
+def test_the_default_system_separates_what_it_is_asked_for():
+    separator = s5cli.load(device="cpu")
+    assert separator.name == f"{DEFAULT_SYSTEM}-3"
+    assert {part["file"] for part in separator.weights} >= {"tagger-1ch", "separator-a"}
+    audio = tones(LOW_HZ, HIGH_HZ, n_samples=32_000)
+    stems = separator(audio, labels=["Speech", "Speech", "Dishes"])
+    assert [stem.label for stem in stems] == ["Speech", "Speech", "Dishes"]
+    assert all(stem.audio.shape == (32_000,) and stem.audio.isfinite().all() for stem in stems)
+    assert all(stem.support is not None and 0 <= stem.support <= 1 for stem in stems)
+
+
+@pytest.mark.parametrize("n_samples", [3200, 3201, 16_000])
+def test_the_default_system_takes_short_clips(n_samples):
+    stems = s5cli.load(device="cpu")(tones(LOW_HZ, n_samples=n_samples), labels=["Speech"])
+    assert stems[0].audio.shape == (n_samples,)
+    assert stems[0].audio.isfinite().all()
+
+
+def test_digital_silence_has_no_targets():
+    assert s5cli.load(device="cpu")(np.zeros((4, 32_000), np.float32)) == []
+
+
+def test_the_default_system_does_not_depend_on_company():
+    separator = s5cli.load(device="cpu")
+    quick, slow = tones(LOW_HZ, n_samples=32_000), tones(HIGH_HZ, n_samples=32_000)
+    together = separator([quick, slow], labels=["Speech"])
+    for stems, mixture in zip(together, (quick, slow), strict=True):
+        alone = separator(mixture, labels=["Speech"])
+        torch.testing.assert_close(stems[0].audio, alone[0].audio, atol=1e-5, rtol=1e-4)

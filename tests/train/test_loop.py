@@ -1,0 +1,176 @@
+"""Real short runs: what is saved, that a resumed run is the uninterrupted one, what stays frozen."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from s5cli.errors import UsageError, WeightsError
+from s5cli.nn.cnn_tagger import CNNTagger, CNNTaggerConfig
+from s5cli.nn.resunet import ResUNetK
+from s5cli.synth.settings import SceneSettings
+from s5cli.train.data import ExampleSettings, Scenes, Span, as_stem, batches
+from s5cli.train.loop import RunOptions, learning_rate, train
+from s5cli.train.recipe import Recipe, Schedule, names, parse_recipe, read_recipe
+from s5cli.train.start import initial_network, install
+from s5cli.weights import checkpoint
+from s5cli.weights.fetch import Access
+
+SCENES = SceneSettings(duration_s=1.0, n_simulated_rooms=2)
+SCHEDULE = Schedule(steps=4, batch_size=2, warmup_steps=1, checkpoint_steps=2, validate_steps=4, validation_scenes=2)
+TAGGER = Recipe(
+    name="tiny_tagger", task="tagger", network="s5cli.nn.cnn_tagger:CNNTagger", schedule=SCHEDULE, scenes=SCENES,
+    examples=ExampleSettings(seed=1, stem_share=0.5), half=False,
+    config={"channels": 4, "widths": [4, 4, 4, 4, 4], "dropout": 0.0, "masked_bands": 0, "masked_frames": 0},
+)  # fmt: skip
+SEPARATOR = Recipe(
+    name="tiny_separator", task="separator", network="s5cli.nn.resunet:ResUNetK", schedule=SCHEDULE, scenes=SCENES,
+    examples=ExampleSettings(seed=1),
+    config={"widths": [4, 4, 4, 4, 4, 4], "condition_width": 8, "hop_samples": 512, "patch_frames": 2,
+            "patch_bins": 2, "features": "spatial", "mask": "filter"},
+)  # fmt: skip
+
+
+def options(folder, **given):
+    lines = []
+    return RunOptions(folder, accelerator="cpu", workers=0, report=lines.append, **given), lines
+
+
+def run(recipe, library, folder, network=None, **given):
+    torch.manual_seed(0)
+    chosen, lines = options(folder, **given)
+    return train(recipe, network or recipe.build(), library, library, chosen), lines
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(library, tmp_path):
+    whole, _ = run(TAGGER, library, tmp_path / "whole")
+    _, lines = run(TAGGER, library, tmp_path / "cut", minutes=0.0)
+    assert len(torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)) == 5
+    assert torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)["steps"] == 1
+    resumed, lines = run(TAGGER, library, tmp_path / "cut")
+    assert "resumed at step 1" in lines
+    one, other = checkpoint.read(whole), checkpoint.read(resumed)
+    for name, value in one.tensors.items():
+        torch.testing.assert_close(value, other.tensors[name], rtol=0, atol=0, msg=name)
+
+
+def test_separator_run_reports_trivial_answers_and_exports_half(library, tmp_path):
+    path, lines = run(SEPARATOR, library, tmp_path)
+    assert any("silent_sdri_db" in line and "quieter_sdri_db" in line for line in lines)
+    read = checkpoint.read(path)
+    assert {t.dtype for t in read.tensors.values() if t.is_floating_point()} == {torch.float16}
+    network = checkpoint.build_network(ResUNetK, read, {})
+    assert network.config.widths == (4,) * 6
+    assert list((tmp_path / "tensorboard").iterdir())
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_only_the_head_learns(library, tmp_path):
+    network = CNNTagger(
+        CNNTaggerConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in TAGGER.config.items()})
+    )
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    path, _ = run(replace(TAGGER, trainable=("head.",)), library, tmp_path, network)
+    after = checkpoint.read(path).tensors
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed
+    assert all(name.startswith("head.") for name in changed)
+
+
+def test_a_folder_keeps_to_its_recipe(library, tmp_path):
+    run(TAGGER, library, tmp_path, minutes=0.0)
+    with pytest.raises(UsageError, match="holds a run of 'tiny_tagger'"):
+        run(SEPARATOR, library, tmp_path)
+
+
+def test_examples_do_not_depend_on_workers(library):
+    dataset = Scenes(SCENES, library, ExampleSettings(seed=3, stem_share=0.5))
+    here = list(batches(dataset, Span(4, 8), 2, workers=0))
+    there = list(batches(dataset, Span(4, 8), 2, workers=2))
+    assert len(here) == len(there) == 2
+    for a, b in zip(here, there, strict=True):
+        assert torch.equal(a.mixture, b.mixture)
+        assert torch.equal(a.targets, b.targets)
+        assert torch.equal(a.classes, b.classes)
+
+
+def test_ranks_share_a_span():
+    assert sorted([*Span(3, 10, 0, 2), *Span(3, 10, 1, 2)]) == list(range(3, 10))
+
+
+def test_a_batch_speaks_both_languages(library):
+    (batch,) = batches(Scenes(replace(SCENES, n_foreground=(2, 2)), library, ExampleSettings()), Span(0, 1), 1, 0)
+    assert (batch.tags == 18).sum() == 1
+    assert batch.query.sum() == 2
+    used = batch.classes >= 0
+    assert batch.targets[used].abs().amax() > 0
+    assert not batch.targets[~used].any()
+
+
+def test_a_stem_is_one_target_and_a_rest(library):
+    import numpy as np
+
+    from s5cli.synth.recipe import draw
+    from s5cli.synth.render import render
+
+    rendered = render(draw(replace(SCENES, n_foreground=(2, 2)), library, 0, 0), library)
+    stem = as_stem(rendered, np.random.default_rng(0), (-200.0, -200.0))
+    assert len(stem.labels) == 1
+    np.testing.assert_allclose(stem.mixture, np.repeat(stem.targets, 4, axis=0), atol=1e-6)
+
+
+def test_learning_rate_warms_up_and_ends_near_zero():
+    schedule = Schedule(steps=100, batch_size=1, learning_rate=1.0, warmup_steps=10)
+    rates = [learning_rate(step, schedule) for step in range(100)]
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.001
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_recipe_builds_its_network(name):
+    recipe = read_recipe(name)
+    with torch.device("meta"):
+        network = recipe.build()
+    assert [p for p, _ in network.named_parameters() if p.startswith(recipe.trainable)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("task = 'tagger'\nnetwork='a:B'\nlearning = 1\n[schedule]\nsteps=1\nbatch_size=1", "unknown key 'learning'"),
+        (
+            "task = 'tagger'\nnetwork='a:B'\n[schedule]\nstep=1",
+            r"\[schedule\]: unknown key 'step' \(did you mean 'steps'",
+        ),
+        ("task = 'dance'\nnetwork='a:B'\n[schedule]\nsteps=1\nbatch_size=1", "must be 'tagger' or 'separator'"),
+        ("task =", "not TOML"),
+    ],
+)
+def test_recipes_with_mistakes(text, said):
+    with pytest.raises(UsageError, match=said):
+        parse_recipe("mine", text)
+
+
+def test_unknown_recipe_names_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'compact_tagger_1ch'"):
+        read_recipe("compact_tagger_1")
+
+
+def test_initial_weights_are_checked(library, tmp_path):
+    path, _ = run(TAGGER, library, tmp_path, minutes=0.0)
+    again = initial_network(TAGGER, str(path), Access())
+    torch.testing.assert_close(again.state_dict(), checkpoint.read(path).tensors)
+    with pytest.raises(WeightsError, match="ResUNetK"):
+        initial_network(SEPARATOR, str(path), Access())
+    with pytest.raises(UsageError, match="no such file"):
+        initial_network(TAGGER, str(tmp_path / "missing.safetensors"), Access())
+
+
+def test_a_finished_run_is_where_the_registry_looks(library, tmp_path, monkeypatch):
+    monkeypatch.setenv("S5_DATA_DIR", str(tmp_path / "data"))
+    path, _ = run(TAGGER, library, tmp_path / "run", minutes=0.0)
+    target = install(replace(TAGGER, installs="resunetk-b"), path)
+    assert target == tmp_path / "data" / "trained" / "resunetk-b.safetensors"
+    assert target.read_bytes() == path.read_bytes()
+    assert install(TAGGER, path) is None

@@ -1,0 +1,198 @@
+"""What a registry file may say, what it may not, and the user's own file over the packaged one."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s5cli.errors import UsageError, WeightsError
+from s5cli.weights import own, registry
+from s5cli.weights.registry import Table, is_inside, parse
+from tests.weights.tiny import registry_of, tables
+
+FILES = {"tagger": {"source": "https://example.org/a.zip", "member": "a.ckpt", "sha256": "ab", "size_bytes": 3}}
+
+
+def test_a_registry_reads_as_written() -> None:
+    known = registry_of(FILES, knobs={"drop": 0.25}, per_class=True)
+    entry = known.system("small")
+    assert entry.name == "tiny"
+    assert (entry.knobs, entry.per_class, entry.flow) == ({"drop": 0.25}, True, "tests.weights.tiny:Flow")
+    file = entry.parts["tagger"].file
+    assert file == known.file("tagger")
+    assert (file.url, file.member, file.sha256, file.size_bytes) == ("https://example.org/a.zip", "a.ckpt", "ab", 3)
+    assert file.source == "https://example.org/a.zip#a.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("source", "field", "value"),
+    [
+        ("hf://o/r/f@v1", "url", "hf://o/r/f@v1"),
+        ("package:small", "package", "small"),
+        ("trained-by:head", "trained_by", "head"),
+    ],
+)
+def test_sources(source: str, field: str, value: str) -> None:
+    file = registry_of({"tagger": {"source": source}}).file("tagger")
+    assert getattr(file, field) == value
+    assert file.source == source
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    known = registry.registry()
+    with pytest.raises(UsageError, match="did you mean 'tagging-driven-3'"):
+        known.system("taging-driven-3")
+    with pytest.raises(UsageError, match="did you mean 'm2dat-1c'"):
+        known.file("m2dat1c")
+
+
+def broken(kind: str, name: str, **keys: object) -> dict[str, Table]:
+    content = tables(FILES)
+    content[kind][name] = {
+        key: value for key, value in {**content[kind].get(name, {}), **keys}.items() if value is not None
+    }
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (broken("file", "tagger", licence=None), "[file.tagger] lacks 'licence'"),
+        (broken("file", "tagger", licence="none"), "unknown licence 'none'"),
+        (broken("file", "tagger", source=None), "neither a source nor a path"),
+        (broken("file", "tagger", source="ftp://x"), "unknown source 'ftp://x'"),
+        (broken("file", "tagger", source="package:../x"), "package:../x"),
+        (broken("file", "tagger", source="trained-by:a/b"), "trained-by:a/b"),
+        (broken("file", "tagger", member="../a.ckpt"), "points outside"),
+        (broken("file", "tagger", sha265="x"), "did you mean 'sha256'"),
+        (broken("file", "tagger", size_bytes="3"), "type int"),
+        (broken("file", "../x", source="package:a", licence="free"), "made of letters"),
+        (broken("part", "tagger", file="tager"), "did you mean 'tagger'"),
+        (broken("part", "tagger", network="os.system"), "'module:Name'"),
+        (broken("part", "tagger", adapter=3), "type str"),
+        (broken("system", "tiny", parts={"tagger": "x"}), "unknown part 'x'"),
+        (broken("system", "tiny", parts=None), "lacks 'parts'"),
+        (broken("system", "tiny", flow="x"), "'module:Name'"),
+        ({**tables(FILES), "alias": {"a": "b"}}, "unknown system 'b'"),
+        ({**tables(FILES), "file": {"tagger": 3}}, "is not a table"),
+    ],
+)
+def test_a_wrong_entry_is_named(content: dict[str, Table], expected: str) -> None:
+    with pytest.raises(WeightsError) as caught:
+        parse(content, Path("some/weights.toml"))
+    assert expected in str(caught.value)
+    assert str(caught.value).startswith("some/weights.toml: [")
+
+
+@pytest.mark.parametrize("text", ["[file", "file = 3", "[sytem.x]\na = 1", "\x00"])
+def test_a_damaged_own_file_is_named(text: str) -> None:
+    registry.user_path().parent.mkdir(parents=True)
+    registry.user_path().write_text(text)
+    with pytest.raises(WeightsError, match=str(registry.user_path())):
+        registry.registry()
+
+
+# --- the user's own --------------------------------------------------------------------------------------------------
+
+
+def test_an_own_path_goes_before_the_packaged_source_until_it_is_removed(tmp_path: Path) -> None:
+    packaged = registry.registry().file("m2dat-1c")
+    (tmp_path / "mine.ckpt").write_bytes(b"x")
+    own.add_file("m2dat-1c", str(tmp_path / "mine.ckpt"))
+    file = registry.registry().system("baseline-1ch").parts["tagger"].file
+    assert file.path == tmp_path / "mine.ckpt"
+    assert (file.url, file.licence) == (packaged.url, packaged.licence)
+    assert own.remove("m2dat-1c") == "file"
+    assert registry.registry().file("m2dat-1c") == packaged
+
+
+def test_an_own_path_has_another_hash() -> None:
+    base, mine = tables(FILES), {"file": {"tagger": {"path": "/x.ckpt"}}}
+    file = parse(registry.overlay(base, mine), Path()).file("tagger")
+    assert (file.sha256, file.size_bytes, file.path) == (None, None, Path("/x.ckpt"))
+    told = parse(registry.overlay(base, {"file": {"tagger": {"path": "/x.ckpt", "sha256": "cd"}}}), Path())
+    assert told.file("tagger").sha256 == "cd"
+
+
+def test_own_sections_are_added_used_and_removed(tmp_path: Path) -> None:
+    text = """
+    [system.mine]
+    flow = "s5cli.systems.baseline:Baseline"
+    summary = "with \\"quotes\\" and ümläute"
+    source = "me"
+    parts = { tagger = "tagger-1ch", separator = "mine.sep" }
+    [part."mine.sep"]
+    network = "s5cli.nn.resunet:ResUNetK"
+    adapter = "s5cli.separators.slots:SlotSeparator"
+    config = { widths = [4, 4, 4, 4, 4, 4], mask = "filter", n_fft = 512 }
+    file = "mine.sep"
+    [file."mine.sep"]
+    source = "https://example.org/x.safetensors"
+    licence = "cc-by-4.0"
+    """
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    assert own.add_sections(tmp_path / "mine.toml") == ["file mine.sep", "part mine.sep", "system mine"]
+    entry = registry.registry().system("mine")
+    assert entry.summary == 'with "quotes" and ümläute'
+    assert entry.parts["separator"].config == {"widths": [4, 4, 4, 4, 4, 4], "mask": "filter", "n_fft": 512}
+    with pytest.raises(WeightsError, match="unknown part"):
+        own._save({"system": registry.read(registry.user_path())["system"]}, registry.user_path())
+    with pytest.raises(UsageError, match="did you mean 'mine'"):
+        own.remove("mien")
+    assert [own.remove("mine"), own.remove("mine.sep"), own.remove("mine.sep")] == ["system", "part", "file"]
+    assert registry.registry() == parse(registry.read(registry.packaged_path()), Path())
+
+
+def test_what_is_still_needed_is_not_removed(tmp_path: Path) -> None:
+    own.add_file("extra", "hf://o/r/f.safetensors@v1")
+    (tmp_path / "p.toml").write_text('[part.p]\nnetwork = "a:B"\nadapter = "a:C"\nfile = "extra"\n')
+    own.add_sections(tmp_path / "p.toml")
+    before = registry.user_path().read_text()
+    with pytest.raises(WeightsError, match=r"\[part\.p\] names an unknown file 'extra'"):
+        own.remove("extra")
+    with pytest.raises(UsageError, match="packaged entries stay"):
+        own.remove("m2dat-1c")
+    assert registry.user_path().read_text() == before
+
+
+@pytest.mark.parametrize("source", ["/no/such/file.ckpt", "gopher://x"])
+def test_a_source_that_is_nothing_is_refused_and_nothing_is_written(source: str) -> None:
+    with pytest.raises(WeightsError):
+        own.add_file("mine", source)
+    assert not registry.user_path().exists()
+
+
+def test_sections_that_lead_nowhere_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text('[part.x]\nnetwork = "a:B"\nadapter = "a:C"\nfile = "nothing"\n')
+    with pytest.raises(WeightsError, match=r"p\.toml: \[part\.x\]"):
+        own.add_sections(tmp_path / "p.toml")
+    with pytest.raises(WeightsError, match="is not a file"):
+        own.add_sections(tmp_path / "q.toml")
+    assert not registry.user_path().exists()
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+_VALUES = st.recursive(
+    st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | _TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z][a-z0-9._-]{0,8}", fullmatch=True), st.fixed_dictionaries({"x": _VALUES}), max_size=3
+    )
+)
+def test_toml_written_is_toml_read(entries: dict[str, Table]) -> None:
+    assert tomllib.loads(own.to_toml({"system": entries})) == ({"system": entries} if entries else {})
+
+
+@given(st.text(st.sampled_from("ab./\\:"), max_size=8))
+def test_a_path_inside_stays_inside(member: str) -> None:
+    for separators in ("/", "\\"):
+        steps = member.replace("\\" if separators == "/" else "/", separators).split(separators)
+        outside = ".." in steps or member.startswith(("/", "\\")) or ":" in member
+        assert not (is_inside(member) and outside)

@@ -1,0 +1,76 @@
+"""The packaged registry: every string of it leads somewhere, and nothing of the project is left out of it."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import s5cli
+from s5cli.knobs import setting
+from s5cli.weights import fetch, registry
+from s5cli.weights.build import resolve
+from s5cli.weights.registry import PartEntry, SystemEntry, parse, read
+
+KNOWN = parse(read(registry.packaged_path()), registry.packaged_path())
+PACKAGE = Path(s5cli.__file__).parent
+
+
+@pytest.mark.parametrize("part", KNOWN.parts.values(), ids=lambda part: part.name)
+def test_a_part_can_be_built(part: PartEntry) -> None:
+    network, adapter = resolve(part.network), resolve(part.adapter)
+    network.Config(**{key: tuple(v) if isinstance(v, list) else v for key, v in part.config.items()})
+    inspect.signature(adapter).bind(object(), device="cpu", **part.options)
+
+
+@pytest.mark.parametrize("entry", KNOWN.systems.values(), ids=lambda entry: entry.name)
+def test_a_system_can_be_built(entry: SystemEntry) -> None:
+    flow = resolve(entry.flow)
+    chosen = setting(flow.knobs, entry.knobs)
+    inspect.signature(flow).bind(**dict.fromkeys(entry.parts), setting=chosen)
+    assert entry.summary
+    assert "\n" not in entry.summary
+    if entry.per_class:
+        assert any(knob.per_class for knob in flow.knobs.values())
+
+
+def test_systems_and_their_files_are_one_to_one() -> None:
+    named = {entry.flow.partition(":")[0] for entry in KNOWN.systems.values()}
+    there = {f"s5cli.systems.{path.stem}" for path in (PACKAGE / "systems").glob("*.py") if path.stem != "__init__"}
+    assert named == there
+
+
+def test_everything_named_is_used_and_everything_used_is_named() -> None:
+    assert {part.name for entry in KNOWN.systems.values() for part in entry.parts.values()} == set(KNOWN.parts)
+    assert {part.file.name for part in KNOWN.parts.values()} == set(KNOWN.files)
+    assert {file.licence.name for file in KNOWN.files.values()} == set(KNOWN.licences)
+
+
+def test_embedded_checkpoints_and_their_entries_are_one_to_one() -> None:
+    named = {f"{file.package}.safetensors" for file in KNOWN.files.values() if file.package}
+    assert named == {path.name for path in (PACKAGE / "compact").glob("*.safetensors")}
+    assert all(fetch.status(file) == "embedded" for file in KNOWN.files.values() if file.package)
+
+
+def test_recipes_that_the_registry_names_exist() -> None:
+    named = {f"{file.trained_by}.toml" for file in KNOWN.files.values() if file.trained_by}
+    assert named
+    assert named <= {path.name for path in (PACKAGE / "train" / "recipes").glob("*.toml")}
+
+
+def test_the_ladder() -> None:
+    official = [KNOWN.system(f"tagging-driven-{n}") for n in range(4)]
+    compact = [KNOWN.system(f"tagging-driven-compact-{n}") for n in range(4)]
+    for family in (official, compact):
+        assert [entry.per_class for entry in family] == [False, False, True, True]
+        heads = [entry.parts["tagger_4ch"].name for entry in family]
+        assert heads[0] != heads[1]
+        assert heads[1:] == heads[1:2] * 3
+        assert ["separator_b" in entry.parts for entry in family] == [False, False, False, True]
+    assert KNOWN.system("tagging-driven") is official[3]
+    assert KNOWN.system("tagging-driven-compact") is compact[3]
+
+
+def test_only_files_without_terms_are_had_without_being_asked() -> None:
+    for file in KNOWN.files.values():
+        assert file.licence.ask == (file.licence.name == "ntt-evaluation")
+        assert file.licence.ask or file.package
