@@ -6,7 +6,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {"load": "s5cli.api", "Scene": "s5cli.scene", "Stem": "s5cli.scene"}
-__all__ = ["Scene", "Stem", "load"]  # noqa: F822  resolved by __getattr__
+__all__ = ["Scene", "Stem", "load"]
 
 
 def __getattr__(name: str) -> Any:

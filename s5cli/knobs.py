@@ -17,7 +17,7 @@ Axis = Literal["linear", "db", "logit"]
 
 @dataclass(frozen=True)
 class Knob:
-    """One threshold: its default, the range a tuner searches, the axis of that range, and whether classes may differ."""
+    """One threshold: its default, the range a tuner searches and that range's axis, whether classes may differ."""
 
     default: float
     low: float

@@ -6,7 +6,7 @@ f frequency bins, n frames, t samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,18 +41,26 @@ class Tags:
 
 @dataclass(frozen=True)
 class Queries:
-    """What is asked of a separator: up to three classes a clip, empty slots last. Arrays share the leading clip axis."""
+    """What is asked of a separator: up to three classes a clip, empty slots last; arrays with a leading clip axis."""
 
     classes: Ints  # [b, s], class index, EMPTY where the slot is unused
     confidence: Floats  # [b, s], 0 where empty
 
     @property
     def active(self) -> Bools:  # [b, s]
-        return self.classes != EMPTY
+        return np.asarray(self.classes != EMPTY)
 
 
 EMPTY = -1
 """The class index of an unused slot."""
+
+
+def by_length(waveforms: Sequence[Tensor], rows: Iterable[int], most: int) -> list[list[int]]:
+    """`rows` in groups of waveforms of one length, at most `most` to a group: what may share a forward pass."""
+    groups: dict[int, list[int]] = {}
+    for row in rows:
+        groups.setdefault(waveforms[row].shape[-1], []).append(row)
+    return [group[i : i + most] for group in groups.values() for i in range(0, len(group), most)]
 
 
 @dataclass(frozen=True)
@@ -79,13 +87,17 @@ def quiet(step: str, result: Any) -> None:
 
 
 class Tagger(Protocol):
-    """Scenes (or single-channel stems) to class probabilities."""
+    """Scenes (or single-channel stems) to class probabilities. `nparams` counts as the official code does."""
+
+    nparams: int
 
     def __call__(self, scenes: Sequence[Scene]) -> Tags: ...
 
 
 class Separator(Protocol):
     """Scenes and their queries to one waveform a slot, [s, t] per clip; unused slots are exactly zero."""
+
+    nparams: int
 
     def __call__(self, scenes: Sequence[Scene], queries: Queries) -> list[Tensor]: ...
 

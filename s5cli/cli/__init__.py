@@ -13,7 +13,6 @@ from s5cli import __version__
 from s5cli.cli import doctor, download, evaluate, separate, synth, systems, train, weights
 from s5cli.errors import S5Error
 
-INTERRUPTED = 128 + signal.SIGINT
 BROKEN_PIPE = 141  # as the shell reports a program that SIGPIPE ended; Windows has no such signal
 
 app = typer.Typer(
@@ -49,9 +48,18 @@ app.command()(train.train)
 app.command()(doctor.doctor)
 
 
+class Stopped(SystemExit):
+    """SIGINT or SIGTERM, unwinding so that nothing stays half-written.
+
+    Not KeyboardInterrupt: where that passes through `exec`, as in an import, the interpreter remembers it as unhandled
+    and ends as if killed, whatever exit code it is given.
+    """
+
+
 def main() -> None:
     """Entry point of the command."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     sys.exit(exit_code(sys.argv[1:]))
 
 
@@ -70,8 +78,8 @@ def exit_code(args: Sequence[str]) -> int:
         return done.exit_code
     except typer.Abort:  # no answer to a question
         return _failed("aborted", 1)
-    except KeyboardInterrupt:
-        return _failed("interrupted", INTERRUPTED)
+    except Stopped as stopped:
+        return _failed("interrupted", int(str(stopped.code)))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
         return BROKEN_PIPE
@@ -84,6 +92,5 @@ def _failed(message: str, code: int) -> int:
     return code
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Unwinds as an interrupt does, so that nothing stays half-written."""
-    raise SystemExit(128 + number)
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(128 + number)

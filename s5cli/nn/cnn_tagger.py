@@ -105,8 +105,7 @@ class CNNTagger(nn.Module):
         spectrum = spectrum.unflatten(0, waveform.shape[:2])
         power = spectrum.real.square() + spectrum.imag.square()
         mel = self.to_mel.filters @ power
-        log_mel = torch.log(mel + 1e-5).flatten(0, 1)
-        log_mel = self.bn0(log_mel).unflatten(0, waveform.shape[:2])
+        log_mel: Tensor = self.bn0(torch.log(mel + 1e-5).flatten(0, 1)).view(mel.shape)
         if c.channels == 1:
             return log_mel
         crossed = self.to_mel.filters @ (spectrum[:, :1].conj() * spectrum[:, 1:]).real

@@ -217,7 +217,7 @@ class M2DTagger4ch(nn.Module):
     def sequence(self, waveform: Tensor) -> Tensor:
         """Features of all channels, [b, steps, 4 × feature_width]."""
         b, c = waveform.shape[:2]
-        sequence = self.m2d(waveform.flatten(0, 1))
+        sequence: Tensor = self.m2d(waveform.flatten(0, 1))
         return sequence.view(b, c, *sequence.shape[1:]).transpose(1, 2).flatten(2)
 
     @property

@@ -26,7 +26,8 @@ def slaney_filterbank(rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high
     >>> slaney_filterbank(32000, 800, 80, 50, 16000).shape
     torch.Size([80, 401])
     """
-    edges_mel = np.linspace(*_hz_to_mel(np.array([low_hz, high_hz])), n_mels + 2)
+    low_mel, high_mel = _hz_to_mel(np.array([low_hz, high_hz])).tolist()
+    edges_mel = np.linspace(low_mel, high_mel, n_mels + 2)
     edges_hz = _mel_to_hz(edges_mel)
     bins_hz = np.arange(n_fft // 2 + 1) * rate_hz / n_fft
     rising = (bins_hz - edges_hz[:-2, None]) / (edges_hz[1:-1] - edges_hz[:-2])[:, None]

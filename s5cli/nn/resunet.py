@@ -117,7 +117,7 @@ def shift_places(widths: tuple[int, ...]) -> dict[str, int]:
 
     The two-level `decoder_block*->beta2` are stored in the official checkpoint and unused.
     """
-    places = {}
+    places: dict[str, int] = {}
     encoders = [(f"encoder_block{i}", n) for i, n in enumerate(zip((widths[0], *widths[:-1]), widths, strict=True), 1)]
     for name, (n_in, n_out) in [*encoders, ("conv_block7a", (widths[-1], widths[-1]))]:
         places |= {f"{name}->conv_block1->beta1": n_in, f"{name}->conv_block1->beta2": n_out}
@@ -261,4 +261,4 @@ class ResUNetK(nn.Module):
         flat = spectrum.flatten(0, 1).transpose(1, 2)
         n_fft, hop = self.config.n_fft, self.config.hop_samples
         waveform = torch.istft(flat, n_fft, hop, window=self.window, center=True, length=t)
-        return waveform.unflatten(0, spectrum.shape[:2])
+        return waveform.view(*spectrum.shape[:2], t)

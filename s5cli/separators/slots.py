@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol, Self
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from s5cli.labels import N_CLASSES
-from s5cli.scene import Ints, Queries, Scene
+from s5cli.scene import Ints, Queries, Scene, by_length
 
 
 class SlotNetwork(Protocol):
@@ -30,12 +29,14 @@ class SlotNetwork(Protocol):
 class SlotSeparator:
     """Scenes and their queries to waveforms [s, t] on the adapter's device.
 
-    All slots of all scenes of one length take one forward pass; a clip that asks for nothing takes none.
+    All slots of scenes of one length take one forward pass, at most `max_batch` scenes at once; a clip that asks for
+    nothing takes none.
     """
 
-    def __init__(self, network: SlotNetwork, device: str | torch.device = "cpu") -> None:
+    def __init__(self, network: SlotNetwork, device: str | torch.device = "cpu", max_batch: int = 16) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
+        self.max_batch = max_batch
         self.nparams = network.nparams
 
     def __call__(self, scenes: Sequence[Scene], queries: Queries) -> list[Tensor]:
@@ -49,19 +50,12 @@ class SlotSeparator:
         slots = queries.classes.shape[1]
         stems = [torch.zeros(slots, scene.audio.shape[-1], device=self.device) for scene in scenes]
         vectors = label_vectors(queries.classes).to(self.device)
-        for rows in self._batches(scenes, queries):
+        asking = np.flatnonzero(queries.active.any(axis=1)).tolist()
+        for rows in by_length([scene.audio for scene in scenes], asking, self.max_batch):
             waveform = torch.stack([scenes[row].audio for row in rows]).to(self.device, torch.float32)
             for row, waveforms in zip(rows, self._forward(waveform, vectors[rows]), strict=True):
                 stems[row] = waveforms
         return stems
-
-    @staticmethod
-    def _batches(scenes: Sequence[Scene], queries: Queries) -> list[list[int]]:
-        """Indices of the scenes of one length that ask for something."""
-        by_length: dict[int, list[int]] = defaultdict(list)
-        for row in np.flatnonzero(queries.active.any(axis=1)).tolist():
-            by_length[scenes[row].audio.shape[-1]].append(row)
-        return list(by_length.values())
 
     @torch.inference_mode()
     def _forward(self, waveform: Tensor, label_vector: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from torch import Tensor
 
@@ -11,14 +10,6 @@ from s5cli.knobs import Knob, Setting
 from s5cli.labels import CLASSES
 from s5cli.rules.slots import Slots, official_slots
 from s5cli.scene import EMPTY, Queries, Scene, Separator, Stem, Tagger, Tap, quiet
-
-
-class CountedTagger(Tagger, Protocol):
-    nparams: int
-
-
-class CountedSeparator(Separator, Protocol):
-    nparams: int
 
 
 class Baseline:
@@ -30,7 +21,7 @@ class Baseline:
 
     knobs: Mapping[str, Knob] = {}
 
-    def __init__(self, *, tagger: CountedTagger, separator: CountedSeparator, setting: Setting) -> None:
+    def __init__(self, *, tagger: Tagger, separator: Separator, setting: Setting) -> None:
         self.tagger = tagger
         self.separator = separator
         self.setting = setting

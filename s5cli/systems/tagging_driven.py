@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,14 +23,6 @@ from s5cli.scene import EMPTY, Bools, Floats, Ints, Queries, Scene, Separator, S
 
 NOTHING_DROPPED = Setting({"verify": 0.0, "drop": 0.0, "energy_db": -np.inf, "confidence": 0.0})
 """What a user names is separated and judged by nobody."""
-
-
-class CountedTagger(Tagger, Protocol):
-    nparams: int
-
-
-class CountedSeparator(Separator, Protocol):
-    nparams: int
 
 
 @dataclass(frozen=True)
@@ -74,10 +65,10 @@ class TaggingDriven:
     def __init__(
         self,
         *,
-        tagger_1ch: CountedTagger,
-        tagger_4ch: CountedTagger,
-        separator_a: CountedSeparator,
-        separator_b: CountedSeparator | None = None,
+        tagger_1ch: Tagger,
+        tagger_4ch: Tagger,
+        separator_a: Separator,
+        separator_b: Separator | None = None,
         setting: Setting,
     ) -> None:
         self.tagger_1ch = tagger_1ch

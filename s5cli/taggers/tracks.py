@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol, Self
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from s5cli.errors import InputError
 from s5cli.labels import N_CLASSES, N_SLOTS
-from s5cli.scene import N_CHANNELS, Floats, Scene, Tags
+from s5cli.scene import N_CHANNELS, Floats, Scene, Tags, by_length
 
 
 class TrackNetwork(Protocol):
@@ -52,7 +51,7 @@ class TrackTagger:
         """
         logits = np.zeros((len(scenes), N_SLOTS, N_CLASSES + 1))
         waveforms = [self._waveform(scene) for scene in scenes]
-        for rows in self._batches(waveforms):
+        for rows in by_length(waveforms, range(len(waveforms)), self.max_batch):
             logits[rows] = self._forward(torch.stack([waveforms[row] for row in rows]))
         return Tags(softmax(logits))
 
@@ -60,14 +59,6 @@ class TrackTagger:
         if scene.audio.shape[0] < self.channels:
             raise InputError(f"{scene.name}: this tagger needs {self.channels} channels, not {scene.audio.shape[0]}")
         return scene.audio[: self.channels]
-
-    def _batches(self, waveforms: Sequence[Tensor]) -> Iterator[list[int]]:
-        """Indices of waveforms of one length, max_batch at a time."""
-        by_length: dict[int, list[int]] = defaultdict(list)
-        for row, waveform in enumerate(waveforms):
-            by_length[waveform.shape[-1]].append(row)
-        for rows in by_length.values():
-            yield from (rows[start : start + self.max_batch] for start in range(0, len(rows), self.max_batch))
 
     @torch.inference_mode()
     def _forward(self, waveform: Tensor) -> Floats:

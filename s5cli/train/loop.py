@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -85,7 +84,7 @@ class Run:
     def __init__(self, recipe: Recipe, network: nn.Module, fabric: Fabric, options: RunOptions) -> None:
         self.recipe, self.fabric, self.options = recipe, fabric, options
         freeze(network, recipe.trainable)
-        network = network.to(memory_format=torch.channels_last)  # about twice as fast on CPUs, no slower on GPUs
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.1 to 1.6 times faster on CPUs
         parameters = [p for p in network.parameters() if p.requires_grad]
         s = recipe.schedule
         optimiser = torch.optim.AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay)
@@ -137,9 +136,8 @@ class Run:
         mean = sum(self.losses) / len(self.losses)
         rate = len(self.losses) / (now - self.spoken_s)
         left_min = (self.recipe.schedule.steps - self.done_steps) / rate / 60
-        self.options.report(
-            f"step {self.done_steps}/{self.recipe.schedule.steps}  loss {mean:.3f}  {rate:.2f} steps/s  {left_min:.0f} min left"
-        )
+        where = f"step {self.done_steps}/{self.recipe.schedule.steps}"
+        self.options.report(f"{where}  loss {mean:.3f}  {rate:.2f} steps/s  {left_min:.0f} min left")
         self.spoken_s, self.losses = now, []
 
     def log(self, validation: Validation, board: SummaryWriter) -> None:
@@ -163,7 +161,7 @@ class Run:
         if self.fabric.is_global_zero:
             part = self.checkpoint.with_suffix(".part")
             torch.save(state, part)
-            os.replace(part, self.checkpoint)
+            part.replace(self.checkpoint)
         self.fabric.barrier()
 
     def resume(self) -> None:
@@ -197,7 +195,7 @@ class Run:
             }
             part = path.with_suffix(".part")
             save_file({key: value.contiguous() for key, value in state.items()}, part, metadata=metadata)
-            os.replace(part, path)
+            part.replace(path)
         return path
 
 

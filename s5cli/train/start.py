@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -44,5 +43,5 @@ def install(recipe: Recipe, weights: Path) -> Path | None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(".part")
     shutil.copyfile(weights, part)
-    os.replace(part, target)
+    part.replace(target)
     return target

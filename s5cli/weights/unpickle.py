@@ -68,8 +68,7 @@ class TensorPlan:
     __setstate__ = staticmethod(_forget)
 
     def __init__(self, storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> None:
-        numbers = (offset, *size, *stride)
-        if not isinstance(storage, Storage) or any(type(n) is not int or n < 0 for n in numbers):
+        if not isinstance(storage, Storage):
             raise pickle.UnpicklingError("a tensor that is not a view of a storage")
         self.storage, self.offset, self.size, self.stride = storage, offset, tuple(size), tuple(stride)
 

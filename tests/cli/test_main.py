@@ -37,12 +37,13 @@ def test_help_loads_nothing_heavy(args):
 
 
 def test_help_is_quick():
-    """The best of five: the machine may be busy, the program may not be slow."""
+    """Processor time, which is the waiting time on an idle machine, and hardly depends on who else is busy."""
     times_s = []
     for _ in range(5):
-        start_s = time.perf_counter()
+        before = os.times()
         subprocess.run([sys.executable, "-m", "s5cli", "--help"], capture_output=True, check=True)
-        times_s.append(time.perf_counter() - start_s)
+        after = os.times()
+        times_s.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(times_s) < 0.3
 
 
@@ -139,8 +140,7 @@ def test_interrupted_work_leaves_whole_clips_only(start, slow, tmp_path, sent, c
     wait_for(out / "clip002.json", process)
     process.send_signal(sent)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == code
-    assert "Traceback" not in err
+    assert (process.returncode, err) == (code, "error: interrupted\n")
     found = {path.name for path in out.iterdir()}
     clips = {path.stem for path in out.glob("*.json")}
     assert 3 <= len(clips) < 100
