@@ -45,6 +45,7 @@ class Recipe:
     examples: ExampleSettings
     config: Mapping[str, Any] = field(default_factory=dict)
     init: str | None = None  # a file of the registry, a package:NAME, or a path; --init overrides
+    grows: bool = False  # initial weights of a network with fewer inputs: the new inputs' weights start at zero
     trainable: tuple[str, ...] = ("",)  # prefixes of parameter names; the rest is frozen, batch statistics too
     half: bool = True  # save float16
     installs: str | None = None  # the registry's file that the result becomes

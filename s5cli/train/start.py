@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from s5cli.errors import UsageError
 from s5cli.train.recipe import Recipe, network_class
@@ -32,7 +35,28 @@ def initial_network(recipe: Recipe, init: str | None, access: Access) -> nn.Modu
         if path.suffix:
             raise UsageError(f"no such file of initial weights: {path}")
         path = fetch.fetch(known.file(source), known, access)
-    return checkpoint.build_network(network_class(recipe.network), checkpoint.read(path), recipe.config)
+    given = checkpoint.read(path)
+    if recipe.grows:
+        given = replace(given, tensors=grown(given.tensors, recipe.build().state_dict()))
+    return checkpoint.build_network(network_class(recipe.network), given, recipe.config)
+
+
+def grown(small: Mapping[str, Tensor], large: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A smaller network's weights in a larger network's shapes, the new inputs of convolutions at zero.
+
+    The larger network then begins with exactly the smaller one's answer. Only second axes grow; whatever else differs
+    is left as it is, for the strict load to refuse.
+    """
+    return {name: _with_more_inputs(value, large.get(name, value)) for name, value in small.items()}
+
+
+def _with_more_inputs(small: Tensor, large: Tensor) -> Tensor:
+    others_fit = (
+        small.ndim == large.ndim == 4 and small.shape[0] == large.shape[0] and small.shape[2:] == large.shape[2:]
+    )
+    if not others_fit or small.shape[1] >= large.shape[1]:
+        return small
+    return torch.nn.functional.pad(small, (0, 0, 0, 0, 0, large.shape[1] - small.shape[1]))
 
 
 def install(recipe: Recipe, weights: Path) -> Path | None:

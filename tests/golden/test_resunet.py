@@ -22,7 +22,10 @@ def model():
 
 
 def query_of(labels):
-    rows = [[[float(name == label) for name in CLASSES] for label in clip if label in (*CLASSES, SILENCE)] for clip in labels]
+    rows = [
+        [[float(name == label) for name in CLASSES] for label in clip if label in (*CLASSES, SILENCE)]
+        for clip in labels
+    ]
     return torch.tensor(rows).flatten(1)
 
 
@@ -61,7 +64,11 @@ def test_golden(model, case_name):
         np.testing.assert_allclose(actual.numpy(), golden[f"{case_name}/{key}"], rtol=0, atol=tolerance, err_msg=key)
 
     np.testing.assert_array_equal(query.numpy(), golden[f"{case_name}/label_vector"])
-    for key, part, tolerance in (("mag", spectrum.magnitude, 1e-4), ("cos", spectrum.cos, 1e-3), ("sin", spectrum.sin, 1e-3)):
+    for key, part, tolerance in (
+        ("mag", spectrum.magnitude, 1e-4),
+        ("cos", spectrum.cos, 1e-3),
+        ("sin", spectrum.sin, 1e-3),
+    ):
         close(f"{key}_slice", part[:, :, ::25, :16], tolerance)
     close("bn0_slice", normalised[:, :, ::25, :16])
     close("label_embedding", seen["label_embedding"])
@@ -90,7 +97,11 @@ def test_nparams(model):
 
 def test_shift_places_match_the_checkpoint(model):
     manifest = recipe.load_manifest(state_file("resunetk.state.json"))
-    stored = [name.removeprefix("film.").removesuffix(".weight") for name in manifest if name.startswith("film.") and name.endswith(".weight")]
+    stored = [
+        name.removeprefix("film.").removesuffix(".weight")
+        for name in manifest
+        if name.startswith("film.") and name.endswith(".weight")
+    ]
     assert list(shift_places(ResUNetConfig().widths)) == stored
 
 

@@ -167,6 +167,19 @@ def test_initial_weights_are_checked(library, tmp_path):
         initial_network(TAGGER, str(tmp_path / "missing.safetensors"), Access())
 
 
+def test_a_grown_network_begins_with_the_smaller_ones_answer(library, tmp_path):
+    mono = replace(TAGGER, config={**TAGGER.config, "channels": 1})
+    path, _ = run(mono, library, tmp_path, minutes=0.0)
+    small = initial_network(mono, str(path), Access()).eval()
+    large = initial_network(replace(TAGGER, grows=True), str(path), Access()).eval()
+    audio = torch.randn(2, 4, 16_000)
+    audio[:, 1:] = audio[:, :1]  # the per-band normalisation is shared by all channels
+    with torch.inference_mode():
+        torch.testing.assert_close(large(audio), small(audio[:, :1]), rtol=1e-4, atol=1e-5)
+    with pytest.raises(WeightsError):
+        initial_network(TAGGER, str(path), Access())
+
+
 def test_a_finished_run_is_where_the_registry_looks(library, tmp_path, monkeypatch):
     monkeypatch.setenv("S5_DATA_DIR", str(tmp_path / "data"))
     path, _ = run(TAGGER, library, tmp_path / "run", minutes=0.0)
