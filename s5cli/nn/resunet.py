@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from s5cli.nn.film import Shifts
 
 _FLOOR = 1e-10
+_MOST_GAIN = 2.0  # of a complex filter: the norm of its weights over all channels
 _LEVELS = 6
 _TIME_STEP = 2 ** (_LEVELS - 1)  # the sixth level halves frequency only
 
@@ -245,6 +246,9 @@ class ResUNetK(nn.Module):
         p, q = self.config.patch_frames, self.config.patch_bins
         slots, channels = self.config.slots, self.config.channels
         w_real, w_imag = masks.float().contiguous().unflatten(1, (2, slots, channels, p * q)).unbind(dim=1)
+        power = (w_real.square() + w_imag.square()).sum(dim=2, keepdim=True)
+        limit = (1 + (power / _MOST_GAIN**2) ** 2) ** -0.25  # 1 below, so that sounds never met are not blown up
+        w_real, w_imag = w_real * limit, w_imag * limit
         x = self.grow(torch.cat([spectrum.magnitude * spectrum.cos, spectrum.magnitude * spectrum.sin], dim=1))
         b, _, n, f = x.shape
         x = x.view(b, -1, n // p, p, f // q, q).permute(0, 1, 3, 5, 2, 4)

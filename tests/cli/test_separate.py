@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from s5cli.cli.separate import separate
 from tests.toy import tones, write_tones
 
 LOW_HZ, HIGH_HZ = 500, 5000
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
@@ -125,15 +127,15 @@ def test_run_json_names_the_system_that_an_alias_stands_for(s5, clips, out):
 # --- the embedded system ---------------------------------------------------------------------------------------------
 
 
-def test_the_default_system_writes_the_official_layout(s5, tmp_path, out):
-    write_tones(tmp_path / "mix.wav", LOW_HZ, HIGH_HZ, n_samples=32_000)
-    done = s5("separate", tmp_path / "mix.wav", "-o", out, "--labels", "Speech,Dishes,Speech", "--explain")
+def test_the_default_system_writes_the_official_layout(s5, out):
+    name = "clapping_two_speakers"
+    done = s5("separate", EXAMPLES / f"{name}.flac", "-o", out, "--labels", "Speech,Clapping,Speech", "--explain")
     assert (done.code, done.err) == (0, "")
-    stems = ["mix_0_Speech.wav", "mix_1_Dishes.wav", "mix_2_Speech.wav"]
-    assert names(out) == ["mix.json", *stems, "run.json"]
+    stems = [f"{name}_0_Speech.wav", f"{name}_1_Clapping.wav", f"{name}_2_Speech.wav"]
+    assert names(out) == [f"{name}.json", *stems, "run.json"]
     for stem in stems:
         info = soundfile.info(out / stem)
-        assert (info.frames, info.samplerate, info.channels, info.subtype) == (32_000, 32_000, 1, "PCM_16")
+        assert (info.frames, info.samplerate, info.channels, info.subtype) == (320_000, 32_000, 1, "PCM_16")
     assert done.out.count("named by the user") == 3
     run = json.loads((out / "run.json").read_text())
     assert run["system"] == "tagging-driven-compact-3"
