@@ -24,7 +24,7 @@ def attribution_csv(recipes: Iterable[SceneRecipe], library: Library) -> str:
         InputError: a table without the columns file, licence and attribution.
     """
     files = sorted({file for recipe in recipes for file in _files(recipe, library)})
-    rows = [(file, _row(file)) for file in files]
+    rows = [(file, credit(file)) for file in files]
     if not any(row for _, row in rows):
         return ""
     text = io.StringIO()
@@ -46,8 +46,12 @@ def _files(recipe: SceneRecipe, library: Library) -> Iterable[Path]:
         yield library.background(recipe.background.file).path
 
 
-def _row(file: Path) -> Mapping[str, str] | None:
-    """The file's row in the nearest table above it; a table names files by the end of their paths."""
+def credit(file: Path) -> Mapping[str, str] | None:
+    """The file's row in the nearest table above it; a table names files by the end of their paths.
+
+    Raises:
+        InputError: a table without the columns file, licence and attribution.
+    """
     parts = file.resolve().parts
     endings = ["/".join(parts[-n:]) for n in range(1, len(parts))]
     tables = (_table(folder / name) for folder in file.resolve().parents for name in TABLES)

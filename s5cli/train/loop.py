@@ -19,6 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from s5cli.errors import S5Error, UsageError
 from s5cli.synth.library import Library
+from s5cli.train.card import card
 from s5cli.train.data import Batch, ExampleSettings, Scenes, Span, batches
 from s5cli.train.losses import class_aware_snr_loss, pit_cross_entropy
 from s5cli.train.recipe import Recipe, Schedule
@@ -65,7 +66,10 @@ def train(recipe: Recipe, network: nn.Module, library: Library, held_out: Librar
             if run.out_of_time():
                 break
     run.save()
-    return run.export()
+    path = run.export()
+    if fabric.is_global_zero:
+        path.with_suffix(".md").write_text(card(recipe, run.done_steps, library, held_out), encoding="utf-8")
+    return path
 
 
 def validation_batches(recipe: Recipe, held_out: Library | None) -> list[Batch]:

@@ -63,6 +63,10 @@ def test_separator_run_reports_trivial_answers_and_exports_half(library, tmp_pat
     assert network.config.widths == (4,) * 6
     assert list((tmp_path / "tensorboard").iterdir())
     assert not list(tmp_path.glob("*.part"))
+    card = path.with_suffix(".md").read_text()
+    assert "| Doorbell | 2 | 2 | 2 | no |" in card
+    assert "| Typing | 0 | 0 | 0 | no |" in card
+    assert "4 steps of 2 scenes" in card
 
 
 def test_only_the_head_learns(library, tmp_path):
