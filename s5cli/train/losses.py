@@ -52,6 +52,20 @@ def class_aware_snr_loss(estimates: Tensor, targets: Tensor, classes: Tensor) ->
     return (best_over_permutations(loss_db).sum() * classes.shape[1]) / used.sum().clamp_min(1)
 
 
+def silence_loss(estimates: Tensor, mixture: Tensor, absent: Tensor) -> Tensor:
+    """Power of what comes out of slots that are asked for absent classes, dB relative to the mixture, at least −30.
+
+    Args:
+        estimates: [b, s, t].
+        mixture: [b, t], channel 0.
+        absent: [b, s], negative where the slot is not asked for an absent class. Without any the loss is 0.
+    """
+    level = mixture.square().sum(dim=-1, keepdim=True).clamp_min(1e-12)
+    power_db = 10 * torch.log10(estimates.square().sum(dim=-1) / level + 10 ** (-_CLAMP_DB / 10))
+    asked = absent >= 0
+    return (power_db * asked).sum() / asked.sum().clamp_min(1)
+
+
 def best_over_permutations(pairs: Tensor) -> Tensor:
     """Least mean over slots of pairs[b, i, π(i)] over all permutations π, [b]."""
     s = pairs.shape[1]
