@@ -112,7 +112,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: M2DConfig) -> None:
         super().__init__()
-        self.stacked = config.stacked
+        self.config = config
         self.to_spec = LogMel(rate_hz=32_000, n_fft=800, hop=320, n_mels=N_MELS, low_hz=50.0, high_hz=16_000.0)
         self.backbone = Backbone(config)
         # stored in the official checkpoints and unused; kept so that every key of theirs has a place
@@ -141,7 +141,7 @@ class Encoder(nn.Module):
 
     def sequence(self, tokens: Tensor) -> Tensor:
         b, bands, columns, d = tokens.shape
-        if self.stacked:
+        if self.config.stacked:
             return tokens.permute(0, 2, 1, 3).reshape(b, columns, bands * d)
         return tokens.reshape(b, bands * columns, d)
 
@@ -207,6 +207,7 @@ class M2DTagger4ch(nn.Module):
 
     def __init__(self, config: M2DConfig) -> None:
         super().__init__()
+        self.config = config
         self.m2d = Encoder(config)
         self.head = TrackHead(4 * config.feature_width, config)
 

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from s5cli.train.losses import class_aware_snr_loss, pit_cross_entropy, silence_
 from s5cli.train.recipe import Recipe, Schedule
 from s5cli.train.validate import Validation, validate
 
-SILENCE_WEIGHT = 0.1  # of a dB that a slot asked for an absent class is too loud, against a dB of SNR
+SILENCE_WEIGHT = 0.05  # of a dB that a slot asked for an absent class is too loud, against a dB of SNR
 _VALIDATION_SEED = 1_000_003  # no training run uses it
 
 
@@ -194,7 +194,7 @@ class Run:
             }
             metadata = {
                 "network": self.recipe.network,
-                "config": json.dumps(dict(self.recipe.config)),
+                "config": json.dumps(asdict(self.averaged.config)),
                 "recipe": self.recipe.name,
                 "steps": str(self.done_steps),
             }

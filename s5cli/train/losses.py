@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_QUIET_DB = -15.0  # relative to the mixture; below, a stem that should not be there is quiet enough
 _CLAMP_DB = 30.0  # errors further below the target than this are not rewarded
 
 
@@ -53,7 +54,7 @@ def class_aware_snr_loss(estimates: Tensor, targets: Tensor, classes: Tensor) ->
 
 
 def silence_loss(estimates: Tensor, mixture: Tensor, absent: Tensor) -> Tensor:
-    """Power of what comes out of slots that are asked for absent classes, dB relative to the mixture, at least −30.
+    """Power of what comes out of slots that are asked for absent classes, dB relative to the mixture, at least −15.
 
     Args:
         estimates: [b, s, t].
@@ -61,7 +62,7 @@ def silence_loss(estimates: Tensor, mixture: Tensor, absent: Tensor) -> Tensor:
         absent: [b, s], negative where the slot is not asked for an absent class. Without any the loss is 0.
     """
     level = mixture.square().sum(dim=-1, keepdim=True).clamp_min(1e-12)
-    power_db = 10 * torch.log10(estimates.square().sum(dim=-1) / level + 10 ** (-_CLAMP_DB / 10))
+    power_db = 10 * torch.log10(estimates.square().sum(dim=-1) / level + 10 ** (_QUIET_DB / 10))
     asked = absent >= 0
     return (power_db * asked).sum() / asked.sum().clamp_min(1)
 

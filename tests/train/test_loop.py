@@ -61,6 +61,9 @@ def test_separator_run_reports_trivial_answers_and_exports_half(library, tmp_pat
     assert {t.dtype for t in read.tensors.values() if t.is_floating_point()} == {torch.float16}
     network = checkpoint.build_network(ResUNetK, read, {})
     assert network.config.widths == (4,) * 6
+    tuned = replace(SEPARATOR, name="tuned", config={})  # a fine-tune leaves the configuration to its initial weights
+    again, _ = run(tuned, library, tmp_path / "tuned", initial_network(tuned, str(path), Access()), minutes=0.0)
+    assert checkpoint.build_network(ResUNetK, checkpoint.read(again), {}).config == network.config
     assert list((tmp_path / "tensorboard").iterdir())
     assert not list(tmp_path.glob("*.part"))
     card = path.with_suffix(".md").read_text()
