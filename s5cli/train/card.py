@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from s5cli import __version__
 from s5cli.labels import CLASSES
@@ -16,14 +17,14 @@ FEWEST_TO_LEARN, FEWEST_TO_JUDGE = 3, 2
 """Sources below which a class is one recording learned by heart, or a score of one recording."""
 
 
-def card(recipe: Recipe, steps: int, library: Library, held_out: Library | None) -> str:
+def card(recipe: Recipe, config: Mapping[str, Any], steps: int, library: Library, held_out: Library | None) -> str:
     """Markdown, complete but for the scores."""
     schedule = recipe.schedule
     return "\n".join(
         [
             f"# {recipe.name}",
             "",
-            f"A {recipe.task}, `{recipe.network}`, configuration `{dict(recipe.config)}`,",
+            f"A {recipe.task}, `{recipe.network}`, configuration `{dict(config)}`,",
             f"trained by s5cli {__version__} (`s5 train {recipe.name}`):",
             f"{steps} steps of {schedule.batch_size} scenes of {recipe.scenes.duration_s:g} s.",
             "",

@@ -69,7 +69,9 @@ def train(recipe: Recipe, network: nn.Module, library: Library, held_out: Librar
     run.save()
     path = run.export()
     if fabric.is_global_zero:
-        path.with_suffix(".md").write_text(card(recipe, run.done_steps, library, held_out), encoding="utf-8")
+        path.with_suffix(".md").write_text(
+            card(recipe, run.config, run.done_steps, library, held_out), encoding="utf-8"
+        )
     return path
 
 
@@ -151,6 +153,12 @@ class Run:
             board.add_scalar(f"valid/{name}", value, self.done_steps)
 
     @property
+    def config(self) -> dict[str, Any]:
+        """The network's own configuration, wherever it came from."""
+        config: Any = self.averaged.config
+        return asdict(config)
+
+    @property
     def checkpoint(self) -> Path:
         return self.options.folder / "checkpoint.pt"
 
@@ -194,7 +202,7 @@ class Run:
             }
             metadata = {
                 "network": self.recipe.network,
-                "config": json.dumps(asdict(self.averaged.config)),
+                "config": json.dumps(self.config),
                 "recipe": self.recipe.name,
                 "steps": str(self.done_steps),
             }
