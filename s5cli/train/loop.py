@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from s5cli.errors import S5Error, UsageError
 from s5cli.synth.library import Library
@@ -51,21 +51,30 @@ def train(recipe: Recipe, network: nn.Module, library: Library, held_out: Librar
         S5Error: the loss is no longer finite.
     """
     torch.set_num_threads(options.threads)
-    fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=options.precision)  # type: ignore[arg-type]
+    # the official separator stores parameters that it does not use
+    strategy = "ddp_find_unused_parameters_true" if options.devices > 1 else "auto"
+    fabric = Fabric(
+        accelerator=options.accelerator,
+        strategy=strategy,
+        devices=options.devices,
+        precision=options.precision,  # type: ignore[arg-type]
+        loggers=TensorBoardLogger(options.folder, name="tensorboard", version=""),
+    )
     fabric.launch()
+    if not fabric.is_global_zero:
+        options = replace(options, report=lambda line: None)
     fabric.seed_everything(recipe.examples.seed)
     run = Run(recipe, network, fabric, options)
     run.resume()
     validation = validation_batches(recipe, held_out)
-    with SummaryWriter(options.folder / "tensorboard") as board:
-        for batch in run.examples(library):
-            run.step(batch.to(fabric.device), board)
-            if run.due(recipe.schedule.validate_steps) and validation:
-                run.log(validate(recipe.task, run.averaged, validation, fabric), board)
-            if run.due(recipe.schedule.checkpoint_steps):
-                run.save()
-            if run.out_of_time():
-                break
+    for batch in run.examples(library):
+        run.step(batch.to(fabric.device))
+        if run.due(recipe.schedule.validate_steps) and validation:
+            run.log(validate(recipe.task, run.averaged, validation, fabric))
+        if run.due(recipe.schedule.checkpoint_steps):
+            run.save()
+        if run.out_of_time():
+            break
     run.save()
     path = run.export()
     if fabric.is_global_zero:
@@ -108,7 +117,7 @@ class Run:
         dataset = Scenes(self.recipe.scenes, library, self.recipe.examples)
         return batches(dataset, span, s.batch_size, self.options.workers)
 
-    def step(self, batch: Batch, board: SummaryWriter) -> None:
+    def step(self, batch: Batch) -> None:
         s = self.recipe.schedule
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.done_steps, s)
@@ -126,7 +135,7 @@ class Run:
         self.done_steps += 1
         average(self.averaged, self.network.module, min(s.ema, self.done_steps / (self.done_steps + 10)))
         self.losses.append(loss.item())
-        board.add_scalar("loss", self.losses[-1], self.done_steps)
+        self.fabric.log("loss", self.losses[-1], self.done_steps)
         self.speak()
 
     def due(self, every: int) -> bool:
@@ -147,10 +156,10 @@ class Run:
         self.options.report(f"{where}  loss {mean:.3f}  {rate:.2f} steps/s  {left_min:.0f} min left")
         self.spoken_s, self.losses = now, []
 
-    def log(self, validation: Validation, board: SummaryWriter) -> None:
+    def log(self, validation: Validation) -> None:
         self.options.report(f"step {self.done_steps}  {validation.line()}")
         for name, value in validation.scalars().items():
-            board.add_scalar(f"valid/{name}", value, self.done_steps)
+            self.fabric.log(f"valid/{name}", value, self.done_steps)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def write(path, audio):
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory):
+def material(tmp_path_factory):
     root = tmp_path_factory.mktemp("library")
     rng = np.random.default_rng(0)
     t = np.arange(RATE_HZ) / RATE_HZ
@@ -26,4 +26,9 @@ def library(tmp_path_factory):
             write(root / "sound_event" / "train" / label / f"source{source}" / "take.wav", tone)
     write(root / "interference" / "train" / "Hiss" / "hiss.wav", rng.standard_normal(RATE_HZ // 2))
     write(root / "noise" / "train" / "room.wav", rng.standard_normal(2 * RATE_HZ))
-    return Library.scan(root, "train")
+    return root
+
+
+@pytest.fixture(scope="session")
+def library(material):
+    return Library.scan(material, "train")

@@ -1,0 +1,72 @@
+"""`s5 train` as a user runs it: one process or two, interrupted and gone on with, and its mistakes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from s5cli.nn.cnn_tagger import CNNTagger
+from s5cli.weights import checkpoint
+
+RECIPE = """
+task = "tagger"
+network = "s5cli.nn.cnn_tagger:CNNTagger"
+[config]
+channels = 4
+widths = [4, 4, 4, 4, 4]
+[scenes]
+duration_s = 0.5
+n_simulated_rooms = 1
+[schedule]
+steps = 3
+batch_size = 2
+warmup_steps = 1
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def s5_train(*args):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "s5cli", "train", *map(str, args)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
+
+
+def test_two_processes_share_a_run(recipe, material, tmp_path):
+    data = ("--sources", material, "--held-out", "", "--accelerator", "cpu")
+    done = s5_train(recipe, *data, "-o", tmp_path / "run", "--devices", 2, "--workers", 0)
+    assert done.returncode == 0, done.stderr
+    assert "step 3/3" in done.stderr
+    assert done.stderr.count("step 3/3") == 1, "one of the two speaks"
+    checkpoint.build_network(CNNTagger, checkpoint.read(tmp_path / "run" / "mine.safetensors"), {})
+
+
+def test_a_stopped_run_goes_on(recipe, material, tmp_path):
+    data = ("--sources", material, "--held-out", "", "--accelerator", "cpu", "--workers", 0, "-o", tmp_path / "run")
+    assert s5_train(recipe, *data, "--minutes", 0).returncode == 0
+    done = s5_train(recipe, *data)
+    assert done.returncode == 0, done.stderr
+    assert "resumed at step 1" in done.stderr
+    assert done.stdout.strip() == str(tmp_path / "run" / "mine.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["compact_tagger"], "no recipe 'compact_tagger'"),
+        (["compact_tagger_1ch"], "needs --sources"),
+        (["compact_tagger_1ch", "--sources", "nowhere", "-o", "OUT"], "nowhere"),
+    ],
+)
+def test_mistakes(args, said, tmp_path):
+    done = s5_train(*(word.replace("OUT", str(tmp_path / "run")) for word in args))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
