@@ -2,10 +2,10 @@
 
 The module tree carries the official checkpoint's key names. The same body serves the compact configuration: a patch
 stem instead of full resolution, spatial features instead of magnitudes, a complex filter over all channels instead of
-a polar mask per channel, and a head that every slot passes with its own gates instead of one layer for all slots.
+a polar mask per channel.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from s5cli.nn.film import Shifts
 
 _FLOOR = 1e-10
-_GATED = 3  # decoder levels that the head with gates hears
 _MOST_GAIN = 2.0  # of a complex filter: the norm of its weights over all channels
 _LEVELS = 6
 _TIME_STEP = 2 ** (_LEVELS - 1)  # the sixth level halves frequency only
@@ -34,7 +33,6 @@ class ResUNetConfig:
     patch_bins: int = 1
     features: Literal["magnitude", "spatial"] = "magnitude"
     mask: Literal["polar", "filter"] = "polar"
-    gate_width: int = 0  # of the head with gates; 0: one layer for all slots, as published
     channels: int = 4
     slots: int = 3
     classes: int = 18
@@ -85,45 +83,6 @@ class DecoderBlock(nn.Module):
         return out
 
 
-class SlotHead(nn.Module):
-    """The last layer of each slot: features of the finest levels, scaled and shifted by what the slot is asked for.
-
-    All slots share the weights, so what one learns of a class all know; slots of one class differ by which of them they
-    are. Features coarse to fine [b, width, n, f] and query [b, s, k] to maps [b, s × outputs, n, f].
-    """
-
-    def __init__(self, widths: tuple[int, ...], outputs: int, config: ResUNetConfig) -> None:
-        super().__init__()
-        self.maps = nn.ModuleList(nn.Conv2d(width, config.gate_width, 1) for width in widths[::-1])
-        self.gate = nn.Linear(config.classes + config.slots, len(widths) * 2 * config.gate_width)
-        nn.init.normal_(self.gate.weight)  # classes differ from the first step on
-        self.out_conv = nn.Conv2d(config.gate_width, outputs, 1)
-
-    def forward(self, features: Sequence[Tensor], query: Tensor) -> Tensor:
-        b, s, _ = query.shape
-        gates = self.gate(torch.cat([query, occurrence(query)], dim=-1))
-        gates = gates.view(b * s, len(self.maps), 2, -1, 1, 1)
-        asked = [
-            conv(x).repeat_interleave(s, dim=0) * gates[:, i, 0] + gates[:, i, 1]
-            for i, (conv, x) in enumerate(zip(self.maps, features, strict=True))
-        ]
-        total = asked[0]
-        for finer in asked[1:]:
-            total = finer + F.interpolate(total, scale_factor=2.0)
-        out: Tensor = self.out_conv(F.leaky_relu(total, 0.01))
-        return out.reshape(b, -1, *out.shape[2:])
-
-
-def occurrence(query: Tensor) -> Tensor:
-    """Which slot of its class each slot is, one-hot: [b, s, k] to [b, s, s].
-
-    >>> occurrence(torch.tensor([[[1.0, 0], [0, 1], [1, 0]]]))[0].argmax(dim=-1)
-    tensor([0, 0, 1])
-    """
-    before = (query @ query.transpose(1, 2)).tril(-1).sum(dim=-1)
-    return F.one_hot(before.long(), query.shape[1]).to(query)
-
-
 class UNet(nn.Module):
     """Feature maps [b, maps, n, f] and shifts to output maps [b, outputs, n, f]; n a multiple of 32, f of 64."""
 
@@ -131,7 +90,6 @@ class UNet(nn.Module):
         super().__init__()
         w = config.widths
         patch = (config.patch_frames, config.patch_bins)
-        self.gated = config.gate_width > 0
         self.bn0 = nn.BatchNorm2d(config.n_fft // 2 + 1)
         self.pre_conv = nn.Conv2d(maps, w[0], patch, stride=patch)
         for i, (n_in, n_out) in enumerate(zip((w[0], *w[:-1]), w, strict=True), 1):
@@ -139,24 +97,19 @@ class UNet(nn.Module):
         self.conv_block7a = EncoderBlock(w[-1], w[-1])
         for i, (n_in, n_out) in enumerate(zip((w[-1], *w[:0:-1]), w[::-1], strict=True), 1):
             self.add_module(f"decoder_block{i}", DecoderBlock(n_in, n_out, (1 if i == 1 else 2, 2)))
-        outputs *= patch[0] * patch[1]
-        if config.gate_width:
-            self.slot_head = SlotHead(w[:_GATED], outputs // config.slots, config)
-        else:
-            self.after_conv = nn.Conv2d(w[0], outputs, 1)
+        self.after_conv = nn.Conv2d(w[0], outputs * patch[0] * patch[1], 1)
         if config.mask == "polar":
             self.out_conv = nn.Conv2d(config.channels, 1, 1)
 
-    def forward(self, maps: Tensor, shifts: Mapping[str, Tensor], query: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, shifts: Mapping[str, Tensor]) -> Tensor:
         x, skips = self.pre_conv(maps), []
         for i in range(1, _LEVELS + 1):
             skips.append(getattr(self, f"encoder_block{i}")(x, shifts, f"encoder_block{i}"))
             x = F.avg_pool2d(skips[-1], (1 if i == _LEVELS else 2, 2))
-        x, decoded = self.conv_block7a(x, shifts, "conv_block7a"), []
+        x = self.conv_block7a(x, shifts, "conv_block7a")
         for i in range(1, _LEVELS + 1):
             x = getattr(self, f"decoder_block{i}")(x, skips.pop(), shifts, f"decoder_block{i}")
-            decoded.append(x)
-        out: Tensor = self.slot_head(decoded[-_GATED:], query) if self.gated else self.after_conv(x)
+        out: Tensor = self.after_conv(x)
         return out
 
 
@@ -225,11 +178,11 @@ class ResUNetK(nn.Module):
         level = self.level(mixture)
         spectrum = self.analyse(mixture / level)
         shifts = self.film(self.label_embedding(query))
-        asked = query.view(-1, self.config.slots, self.config.classes)
-        masks = self.base(self.grow(self.features(spectrum)), shifts, asked)
+        masks = self.base(self.grow(self.features(spectrum)), shifts)
         separated = self.polar_mask(spectrum, masks) if self.config.mask == "polar" else self.filter(spectrum, masks)
         waveform = self.synthesise(separated, mixture.shape[-1]) * level
-        return waveform * (asked.sum(dim=-1) != 0)[..., None]
+        active = query.view(-1, self.config.slots, self.config.classes).sum(dim=-1) != 0
+        return waveform * active[..., None]
 
     def level(self, mixture: Tensor) -> Tensor:
         """What the input is divided by: 1 as published; with spatial features the RMS of channel 0, [b, 1, 1]."""
@@ -292,7 +245,7 @@ class ResUNetK(nn.Module):
         """
         p, q = self.config.patch_frames, self.config.patch_bins
         slots, channels = self.config.slots, self.config.channels
-        w_real, w_imag = masks.float().contiguous().unflatten(1, (slots, 2, channels, p * q)).unbind(dim=2)
+        w_real, w_imag = masks.float().contiguous().unflatten(1, (2, slots, channels, p * q)).unbind(dim=1)
         power = (w_real.square() + w_imag.square()).sum(dim=2, keepdim=True)
         limit = (1 + (power / _MOST_GAIN**2) ** 2) ** -0.25  # 1 below, so that sounds never met are not blown up
         w_real, w_imag = w_real * limit, w_imag * limit

@@ -24,13 +24,11 @@ class Batch:
     mixture: Tensor  # [b, m, t]
     targets: Tensor  # [b, s, t], dry, zeros where unused
     classes: Tensor  # [b, s], −1 where unused; slots in random order
-    absent: Tensor  # [b, s], a class that an unused slot is asked for although it is not there, else −1
 
     @property
     def query(self) -> Tensor:
         """One-hot classes of all slots side by side, [b, s × k]."""
-        asked = torch.maximum(self.classes, self.absent)
-        hot = torch.nn.functional.one_hot(asked.clamp_min(0), N_CLASSES) * (asked >= 0)[..., None]
+        hot = torch.nn.functional.one_hot(self.classes.clamp_min(0), N_CLASSES) * (self.classes >= 0)[..., None]
         return hot.flatten(1).to(self.mixture.dtype)
 
     @property
@@ -39,11 +37,7 @@ class Batch:
         return self.classes.where(self.classes >= 0, SILENCE_INDEX)
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(*(tensor.to(device) for tensor in (self.mixture, self.targets, self.classes, self.absent)))
-
-
-Example = tuple[Tensor, Tensor, Tensor, Tensor]
-"""The fields of a Batch for one scene."""
+        return Batch(self.mixture.to(device), self.targets.to(device), self.classes.to(device))
 
 
 @dataclass(frozen=True)
@@ -51,37 +45,26 @@ class ExampleSettings:
     """What becomes of a scene before a network sees it.
 
     `stem_share` of a tagger's examples are one target with some of the mixture left in it, as a separator would hand it
-    back (re-tagging sees such stems); `leak_db` is the range of what is left. `absent_share` of a
-    separator's unused slots are asked for a class that is not there.
+    back (re-tagging sees such stems); `leak_db` is the range of what is left.
     """
 
     seed: int = 0
     stem_share: float = 0.0
     leak_db: tuple[float, float] = (-40.0, -6.0)
-    absent_share: float = 0.0
 
 
-class Scenes(Dataset[Example]):
+class Scenes(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Example i is scene i of the seed."""
 
     def __init__(self, scenes: SceneSettings, library: Library, examples: ExampleSettings) -> None:
         self.scenes, self.library, self.examples = scenes, library, examples
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((self.examples.seed, index, 1))
         rendered = render(draw(self.scenes, self.library, self.examples.seed, index), self.library)
         if rendered.labels and rng.random() < self.examples.stem_share:
             rendered = as_stem(rendered, rng, self.examples.leak_db)
-        mixture, targets, classes = padded(rendered, rng.permutation(N_SLOTS))
-        return mixture, targets, classes, absent(classes, rng, self.examples.absent_share)
-
-
-def absent(classes: Tensor, rng: np.random.Generator, share: float) -> Tensor:
-    """Classes that are not there for a share of the unused slots, −1 elsewhere."""
-    missing = np.setdiff1d(np.arange(N_CLASSES), classes.numpy())
-    drawn = torch.from_numpy(rng.choice(missing, size=len(classes), replace=False))
-    asked = (classes < 0) & torch.from_numpy(rng.random(len(classes)) < share)
-    return torch.where(asked, drawn, -1)
+        return padded(rendered, rng.permutation(N_SLOTS))
 
 
 def as_stem(rendered: Rendered, rng: np.random.Generator, leak_db: tuple[float, float]) -> Rendered:
@@ -114,8 +97,9 @@ class Span(Sampler[int]):
         return len(range(self.first + self.rank, self.last, self.n_ranks))
 
 
-def collate(examples: list[Example]) -> Batch:
-    return Batch(*(torch.stack(parts) for parts in zip(*examples, strict=True)))
+def collate(examples: list[tuple[Tensor, Tensor, Tensor]]) -> Batch:
+    mixture, targets, classes = (torch.stack(parts) for parts in zip(*examples, strict=True))
+    return Batch(mixture, targets, classes)
 
 
 def one_thread(_: int) -> None:

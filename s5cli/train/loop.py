@@ -21,11 +21,10 @@ from s5cli.errors import S5Error, UsageError
 from s5cli.synth.library import Library
 from s5cli.train.card import card
 from s5cli.train.data import Batch, ExampleSettings, Scenes, Span, batches
-from s5cli.train.losses import class_aware_snr_loss, pit_cross_entropy, silence_loss
+from s5cli.train.losses import class_aware_snr_loss, pit_cross_entropy
 from s5cli.train.recipe import Recipe, Schedule
 from s5cli.train.validate import Validation, validate
 
-SILENCE_WEIGHT = 0.05  # of a dB that a slot asked for an absent class is too loud, against a dB of SNR
 _VALIDATION_SEED = 1_000_003  # no training run uses it
 
 
@@ -225,9 +224,7 @@ def loss_of(task: str, network: nn.Module, batch: Batch) -> Tensor:
     """The task's loss on one batch."""
     if task == "tagger":
         return pit_cross_entropy(network(batch.mixture[:, : network.channels]).float(), batch.tags)
-    estimates = network(batch.mixture, batch.query).float()
-    silence = silence_loss(estimates, batch.mixture[:, 0], batch.absent)
-    return class_aware_snr_loss(estimates, batch.targets, batch.classes) + SILENCE_WEIGHT * silence
+    return class_aware_snr_loss(network(batch.mixture, batch.query).float(), batch.targets, batch.classes)
 
 
 def learning_rate(step: int, schedule: Schedule) -> float:

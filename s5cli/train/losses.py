@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_QUIET_DB = -15.0  # relative to the mixture; below, a stem that should not be there is quiet enough
 _CLAMP_DB = 30.0  # errors further below the target than this are not rewarded
 
 
@@ -51,20 +50,6 @@ def class_aware_snr_loss(estimates: Tensor, targets: Tensor, classes: Tensor) ->
     same = classes[:, :, None] == classes[:, None]
     loss_db = torch.where(same, loss_db, loss_db.new_tensor(1e4)) * used[:, :, None]
     return (best_over_permutations(loss_db).sum() * classes.shape[1]) / used.sum().clamp_min(1)
-
-
-def silence_loss(estimates: Tensor, mixture: Tensor, absent: Tensor) -> Tensor:
-    """Power of what comes out of slots that are asked for absent classes, dB relative to the mixture, at least −15.
-
-    Args:
-        estimates: [b, s, t].
-        mixture: [b, t], channel 0.
-        absent: [b, s], negative where the slot is not asked for an absent class. Without any the loss is 0.
-    """
-    level = mixture.square().sum(dim=-1, keepdim=True).clamp_min(1e-12)
-    power_db = 10 * torch.log10(estimates.square().sum(dim=-1) / level + 10 ** (_QUIET_DB / 10))
-    asked = absent >= 0
-    return (power_db * asked).sum() / asked.sum().clamp_min(1)
 
 
 def best_over_permutations(pairs: Tensor) -> Tensor:

@@ -114,15 +114,6 @@ def test_a_batch_speaks_both_languages(library):
     assert not batch.targets[~used].any()
 
 
-def test_absent_classes_are_asked_of_unused_slots_only(library):
-    dataset = Scenes(replace(SCENES, n_foreground=(1, 2)), library, ExampleSettings(absent_share=1.0))
-    (batch,) = batches(dataset, Span(0, 6), 6, 0)
-    assert ((batch.classes >= 0) ^ (batch.absent >= 0)).all()
-    assert (batch.query.view(6, 3, 18).sum(dim=-1) == 1).all()
-    for classes, absent in zip(batch.classes.tolist(), batch.absent.tolist(), strict=True):
-        assert not set(classes) & set(absent) - {-1}
-
-
 def test_a_stem_is_one_target_and_a_rest(library):
     import numpy as np
 

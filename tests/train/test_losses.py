@@ -2,12 +2,11 @@
 
 from itertools import permutations
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import log_softmax
 
-from s5cli.train.losses import class_aware_snr_loss, pit_cross_entropy, silence_loss
+from s5cli.train.losses import class_aware_snr_loss, pit_cross_entropy
 
 
 def test_pit_cross_entropy_is_the_best_assignment():
@@ -58,13 +57,3 @@ def test_unused_slots_carry_no_loss_and_no_gradient():
     assert not estimate.grad[1, 1:].any()
     assert estimate.grad[0, :2].any()
     assert estimate.grad[1, 0].any()
-
-
-def test_silence_loss_is_the_level_of_what_should_not_be_there():
-    torch.manual_seed(5)
-    mixture = torch.randn(2, 1000)
-    estimates = 0.5 * mixture[:, None].repeat(1, 3, 1)
-    absent = torch.tensor([[4, -1, -1], [-1, -1, 7]])
-    assert silence_loss(estimates, mixture, absent).item() == pytest.approx(10 * np.log10(0.5**2 + 10**-1.5), abs=0.01)
-    assert silence_loss(0 * estimates, mixture, absent).item() == pytest.approx(-15, abs=0.01)
-    assert silence_loss(estimates, mixture, torch.full((2, 3), -1)).item() == 0
