@@ -72,6 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--systems", nargs="*", default=COMPACT)
+    parser.add_argument("--true-labels", nargs="*", default=[COMPACT[0], COMPACT[-1]], help="systems also told these")
     parser.add_argument("--clips", type=int, help="only the first N")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -82,9 +83,7 @@ def main() -> None:
     found, lines = {}, ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     for name in given.systems:
         system = build(name, device=given.device)
-        runs = [(name, False)] + (
-            [(f"{name}, true labels", True)] if name in (given.systems[0], given.systems[-1]) else []
-        )
+        runs = [(name, False)] + [(f"{name}, true labels", True)] * (name in given.true_labels)
         for title, oracle in runs:
             found[title] = run(system, given.data, names, oracle, title)
             lines.append(row(title, found[title]))
