@@ -94,7 +94,9 @@ _KNOWN: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """Python's own pickle machine: the C one reserves memory for as many memo entries as five hostile bytes say."""
+
     def find_class(self, module: str, name: str) -> Any:
         return _KNOWN.get((module, name), StandIn)
 

@@ -6,6 +6,7 @@ import io
 import operator
 import os
 import pickle
+import resource
 import struct
 import zipfile
 from collections import OrderedDict
@@ -210,3 +211,9 @@ def test_no_damage_makes_anything_but_inert_values(at: int, inserted: bytes) -> 
         StandIn | Table | TensorPlan | dict | list | tuple | set | frozenset | str | bytes | bytearray | int | float
     )
     assert found is None or found in (StandIn, Table, TensorPlan) or isinstance(found, allowed)
+
+
+def test_a_huge_memo_index_takes_no_memory() -> None:
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert read_pickle(b"Nr" + (2**31 - 1).to_bytes(4, "little") + b".") is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 100_000
