@@ -43,9 +43,12 @@ def train(
     schedule = dataclasses.replace(chosen.schedule, **{key: value for key, value in given.items() if value})
     chosen = dataclasses.replace(chosen, schedule=schedule)
 
+    try:
+        from s5cli.train.loop import RunOptions
+        from s5cli.train.loop import train as run
+    except ModuleNotFoundError as error:
+        raise UsageError(f"s5 train needs {error.name}; pip install 's5cli[train]'") from error
     from s5cli.synth.library import Library
-    from s5cli.train.loop import RunOptions
-    from s5cli.train.loop import train as run
     from s5cli.train.start import initial_network, install
     from s5cli.weights.fetch import Access
     from s5cli.weights.licence import on_terminal

@@ -70,3 +70,12 @@ def test_mistakes(args, said, tmp_path):
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path):
+    args = ["train", "compact_tagger_1ch", "--sources", str(tmp_path), "-o", str(tmp_path / "run")]
+    code = f"import sys; sys.modules['lightning'] = None; from s5cli.cli import exit_code; sys.exit(exit_code({args}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=250)
+    assert done.returncode == 2
+    assert "pip install 's5cli[train]'" in done.stderr
+    assert done.stderr.count("\n") == 1
