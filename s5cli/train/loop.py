@@ -141,8 +141,10 @@ class Run:
         return self.done_steps % every == 0 or self.done_steps == self.recipe.schedule.steps
 
     def out_of_time(self) -> bool:
-        minutes = self.options.minutes
-        return minutes is not None and time.monotonic() - self.started_s > 60 * minutes
+        if self.options.minutes is None:
+            return False
+        over = time.monotonic() - self.started_s > 60 * self.options.minutes
+        return bool(self.fabric.broadcast(over))  # or devices would wait for one that has left
 
     def speak(self, every_s: float = 20.0) -> None:
         now = time.monotonic()
