@@ -46,9 +46,13 @@ def train(recipe: Recipe, network: nn.Module, library: Library, held_out: Librar
     """Runs a recipe to its end, or on from the checkpoint in the run's folder; returns the finished weights' path.
 
     Raises:
-        UsageError: the folder holds a run of another recipe.
+        UsageError: the folder holds a run of another recipe, or a tagger is given one clip a step.
         S5Error: the loss is no longer finite.
     """
+    if recipe.task == "tagger" and recipe.schedule.batch_size < 2:
+        raise UsageError(
+            f"recipe {recipe.name}: batch_size must be at least 2, as a tagger's head normalises over clips"
+        )
     torch.set_num_threads(options.threads)
     # the official separator stores parameters that it does not use
     strategy = "ddp_find_unused_parameters_true" if options.devices > 1 else "auto"
@@ -99,7 +103,7 @@ class Run:
     def __init__(self, recipe: Recipe, network: nn.Module, fabric: Fabric, options: RunOptions) -> None:
         self.recipe, self.fabric, self.options = recipe, fabric, options
         freeze(network, recipe.trainable)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.1 to 1.6 times faster on CPUs
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPUs
         parameters = [p for p in network.parameters() if p.requires_grad]
         s = recipe.schedule
         optimiser = torch.optim.AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay)

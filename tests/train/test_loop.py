@@ -84,6 +84,11 @@ def test_only_the_head_learns(library, tmp_path):
     assert all(name.startswith("head.") for name in changed)
 
 
+def test_a_tagger_needs_two_clips_a_step(library, tmp_path):
+    with pytest.raises(UsageError, match="at least 2"):
+        run(replace(TAGGER, schedule=replace(SCHEDULE, batch_size=1)), library, tmp_path)
+
+
 def test_a_folder_keeps_to_its_recipe(library, tmp_path):
     run(TAGGER, library, tmp_path, minutes=0.0)
     with pytest.raises(UsageError, match="holds a run of 'tiny_tagger'"):
