@@ -1,8 +1,8 @@
 """ResUNetK: a residual U-Net that separates three queried slots at once (DCASE 2026 Task 4 baseline).
 
 The module tree carries the official checkpoint's key names. The same body serves the compact configuration: a patch
-stem instead of full resolution, spatial features instead of magnitudes, a complex filter over all channels instead of
-a polar mask per channel.
+stem instead of full resolution, spatial features instead of magnitudes, a condition that does not depend on the order
+of the slots, and bins that are shared out among the slots (`nn/share.py`) instead of a polar mask per slot and channel.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s5cli.nn.film import Shifts
+from s5cli.nn.share import ShareHead, Shares
 
 _FLOOR = 1e-10
-_MOST_GAIN = 2.0  # of a complex filter: the norm of its weights over all channels
 _LEVELS = 6
 _TIME_STEP = 2 ** (_LEVELS - 1)  # the sixth level halves frequency only
 
@@ -32,7 +32,7 @@ class ResUNetConfig:
     patch_frames: int = 1
     patch_bins: int = 1
     features: Literal["magnitude", "spatial"] = "magnitude"
-    mask: Literal["polar", "filter"] = "polar"
+    mask: Literal["polar", "share"] = "polar"
     channels: int = 4
     slots: int = 3
     classes: int = 18
@@ -97,7 +97,7 @@ class UNet(nn.Module):
         self.conv_block7a = EncoderBlock(w[-1], w[-1])
         for i, (n_in, n_out) in enumerate(zip((w[-1], *w[:0:-1]), w[::-1], strict=True), 1):
             self.add_module(f"decoder_block{i}", DecoderBlock(n_in, n_out, (1 if i == 1 else 2, 2)))
-        self.after_conv = nn.Conv2d(w[0], outputs * patch[0] * patch[1], 1)
+        self.after_conv = nn.Conv2d(w[0], outputs, 1)
         if config.mask == "polar":
             self.out_conv = nn.Conv2d(config.channels, 1, 1)
 
@@ -156,14 +156,15 @@ class ResUNetK(nn.Module):
         self.config = config
         polar = config.mask == "polar"
         maps = config.channels if config.features == "magnitude" else 3 * config.channels - 2
-        outputs = config.slots * config.channels * (3 if polar else 2)
-        d = config.condition_width
-        self.base = UNet(maps, outputs, config)
+        d, width, bins = config.condition_width, config.widths[0], config.patch_frames * config.patch_bins
+        self.base = UNet(maps, config.slots * config.channels * 3 * bins if polar else width, config)
         self.label_embedding = nn.Sequential(
-            nn.Linear(config.slots * config.classes, d), nn.LayerNorm(d), nn.ReLU(),
+            nn.Linear(config.slots * config.classes if polar else config.classes, d), nn.LayerNorm(d), nn.ReLU(),
             nn.Linear(d, d), nn.LayerNorm(d), nn.ReLU(),
         )  # fmt: skip
         self.film = Shifts(d, shift_places(config.widths))
+        if not polar:
+            self.head = ShareHead(width, bins, config.slots, config.classes)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
 
     window: Tensor
@@ -177,12 +178,13 @@ class ResUNetK(nn.Module):
     def forward(self, mixture: Tensor, query: Tensor) -> Tensor:
         level = self.level(mixture)
         spectrum = self.analyse(mixture / level)
-        shifts = self.film(self.label_embedding(query))
-        masks = self.base(self.grow(self.features(spectrum)), shifts)
-        separated = self.polar_mask(spectrum, masks) if self.config.mask == "polar" else self.filter(spectrum, masks)
+        slots = query.view(-1, self.config.slots, self.config.classes)
+        polar = self.config.mask == "polar"
+        shifts = self.film(self.label_embedding(query if polar else slots.sum(dim=1)))
+        maps = self.base(self.grow(self.features(spectrum)), shifts)
+        separated = self.polar_mask(spectrum, maps) if polar else self.shared_out(spectrum, self.head(maps, slots))
         waveform = self.synthesise(separated, mixture.shape[-1]) * level
-        active = query.view(-1, self.config.slots, self.config.classes).sum(dim=-1) != 0
-        return waveform * active[..., None]
+        return waveform * (slots.sum(dim=-1) != 0)[..., None]
 
     def level(self, mixture: Tensor) -> Tensor:
         """What the input is divided by: 1 as published; with spatial features the RMS of channel 0, [b, 1, 1]."""
@@ -238,27 +240,23 @@ class ResUNetK(nn.Module):
         mixed = torch.complex(self.base.out_conv(flat.real), self.base.out_conv(flat.imag))
         return mixed.view(rotated.shape[0], rotated.shape[1], *mixed.shape[2:])
 
-    def filter(self, spectrum: Spectrum, masks: Tensor) -> Tensor:
-        """One complex weight per channel and bin, summed over channels (a beamformer per bin): [b, s, n, f].
+    def shared_out(self, spectrum: Spectrum, shares: Shares) -> Tensor:
+        """Each slot's share of each bin of a beam that leans towards the slot's direction: [b, s, n, f]."""
+        x = self.patches(spectrum.complex)  # [b, m, p, n, f]
+        beam = x[:, None, 0] + sum(shares.lean[:, :, axis, None] * x[:, None, 1 + axis] for axis in range(3))
+        return self.unpatched(shares.mask * beam, spectrum.magnitude.shape[2])
 
-        Multiplied at patch resolution, so that only the result has to be spread to bins again.
-        """
-        p, q = self.config.patch_frames, self.config.patch_bins
-        slots, channels = self.config.slots, self.config.channels
-        w_real, w_imag = masks.float().contiguous().unflatten(1, (2, slots, channels, p * q)).unbind(dim=1)
-        power = (w_real.square() + w_imag.square()).sum(dim=2, keepdim=True)
-        limit = (1 + (power / _MOST_GAIN**2) ** 2) ** -0.25  # 1 below, so that sounds never met are not blown up
-        w_real, w_imag = w_real * limit, w_imag * limit
-        x = self.grow(torch.cat([spectrum.magnitude * spectrum.cos, spectrum.magnitude * spectrum.sin], dim=1))
-        b, _, n, f = x.shape
-        x = x.view(b, -1, n // p, p, f // q, q).permute(0, 1, 3, 5, 2, 4)
-        x_real, x_imag = x.reshape(b, 2, 1, channels, p * q, n // p, f // q).unbind(dim=1)
-        real = (w_real * x_real - w_imag * x_imag).sum(dim=2)
-        imag = (w_real * x_imag + w_imag * x_real).sum(dim=2)  # [b, s, p q, n / p, f / q]
-        spread = torch.stack([real, imag], dim=2).view(b, slots, 2, p, q, n // p, f // q)
-        spread = spread.permute(0, 1, 2, 5, 3, 6, 4).reshape(b, 2 * slots, n, f)
-        out = self.shrink(spread, spectrum.magnitude.shape[2]).unflatten(1, (slots, 2))
-        return torch.complex(out[:, :, 0], out[:, :, 1])
+    def patches(self, maps: Tensor) -> Tensor:
+        """[b, m, n, f] to [b, m, p, n, f]: the p bins of each patch side by side, padded as the network sees them."""
+        frames, bins = self.config.patch_frames, self.config.patch_bins
+        grown = self.grow(maps).unflatten(2, (-1, frames)).unflatten(4, (-1, bins))
+        return grown.permute(0, 1, 3, 5, 2, 4).flatten(2, 3)
+
+    def unpatched(self, patches: Tensor, frames: int) -> Tensor:
+        """The inverse of `patches`."""
+        size = (self.config.patch_frames, self.config.patch_bins)
+        maps = patches.unflatten(2, size).permute(0, 1, 4, 2, 5, 3)
+        return self.shrink(maps.flatten(4, 5).flatten(2, 3), frames)
 
     def synthesise(self, spectrum: Tensor, t: int) -> Tensor:
         """Inverse STFT of [b, s, n, f] to [b, s, t]."""

@@ -111,7 +111,7 @@ def test_compact_configuration(n_samples):
     torch.manual_seed(0)
     config = ResUNetConfig(
         widths=(8, 8, 8, 8, 8, 8), condition_width=16, hop_samples=320, patch_frames=2, patch_bins=2,
-        features="spatial", mask="filter",
+        features="spatial", mask="share",
     )  # fmt: skip
     network = ResUNetK(config).eval()
     mixture = 0.1 * torch.randn(2, 4, n_samples)

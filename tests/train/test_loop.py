@@ -27,7 +27,7 @@ SEPARATOR = Recipe(
     name="tiny_separator", task="separator", network="s5cli.nn.resunet:ResUNetK", schedule=SCHEDULE, scenes=SCENES,
     examples=ExampleSettings(seed=1),
     config={"widths": [4, 4, 4, 4, 4, 4], "condition_width": 8, "hop_samples": 512, "patch_frames": 2,
-            "patch_bins": 2, "features": "spatial", "mask": "filter"},
+            "patch_bins": 2, "features": "spatial", "mask": "share"},
 )  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def test_own_sections_are_added_used_and_removed(tmp_path: Path) -> None:
     [part."mine.sep"]
     network = "s5cli.nn.resunet:ResUNetK"
     adapter = "s5cli.separators.slots:SlotSeparator"
-    config = { widths = [4, 4, 4, 4, 4, 4], mask = "filter", n_fft = 512 }
+    config = { widths = [4, 4, 4, 4, 4, 4], mask = "share", n_fft = 512 }
     file = "mine.sep"
     [file."mine.sep"]
     source = "https://example.org/x.safetensors"
@@ -136,7 +136,7 @@ def test_own_sections_are_added_used_and_removed(tmp_path: Path) -> None:
     assert own.add_sections(tmp_path / "mine.toml") == ["file mine.sep", "part mine.sep", "system mine"]
     entry = registry.registry().system("mine")
     assert entry.summary == 'with "quotes" and ümläute'
-    assert entry.parts["separator"].config == {"widths": [4, 4, 4, 4, 4, 4], "mask": "filter", "n_fft": 512}
+    assert entry.parts["separator"].config == {"widths": [4, 4, 4, 4, 4, 4], "mask": "share", "n_fft": 512}
     with pytest.raises(WeightsError, match="unknown part"):
         own._save({"system": registry.read(registry.user_path())["system"]}, registry.user_path())
     with pytest.raises(UsageError, match="did you mean 'mine'"):
