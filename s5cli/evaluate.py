@@ -1,25 +1,22 @@
 """Stems on disk scored against references on disk, beside the answers that need no separation at all.
 
 Clips are read one after the other and only small numbers are kept of each, so memory does not grow with the data set.
+What each score is called and says stands in `s5cli.sheet`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from s5cli import metric, official
-from s5cli.audio import Samples, read_audio
-from s5cli.errors import InputError, UsageError
+from s5cli import metric, official, sheet
+from s5cli.bootstrap import DEFAULT, METHOD, Bootstrap, Interval
+from s5cli.casa import Confusion, SourceScore, casa_sdri_from_matrices, confusion
+from s5cli.dataset import SUFFIXES as SUFFIXES  # as before, for those who read data sets themselves
+from s5cli.dataset import DataSet, open_dataset, read_mixture, read_sources, read_stems
 from s5cli.labels import CLASSES
 from s5cli.official import SourceFile
-from s5cli.scene import RATE_HZ
-
-SUFFIXES = (".wav", ".flac")
-EVAL_OUT, ORACLE_TARGET, SOUNDSCAPE = "eval_out", "oracle_target", "soundscape"
 
 Progress = Callable[[Sequence[str]], Iterable[str]]
 """Passes the names of the clips through, one by one; a progress bar for instance."""
@@ -44,6 +41,7 @@ class ClipResult:
     score: metric.ClipScore
     qualities: tuple[PairQuality, ...]  # one for each of `score.pairs`
     products: metric.ReferenceProducts
+    sources: SourceScore  # the same stems, matched by sound instead of label
 
     @property
     def repeats_a_class(self) -> bool:
@@ -58,10 +56,12 @@ class ClipResult:
             "ref_labels": list(self.ref_labels),
             "est_labels": list(self.est_labels),
             "capi_sdri_db": self.score.capi_sdri_db,
+            "casa_sdri_db": self.sources.casa_sdri_db,
             "tp": self.score.tp,
             "fp": self.score.fp,
             "fn": self.score.fn,
             "pairs": [asdict(pair) | asdict(quality) for pair, quality in pairs],
+            "pairs_by_sound": [asdict(pair) for pair in self.sources.pairs],
         }
 
 
@@ -74,10 +74,13 @@ def score_clip(
     mixture: metric.Audio,
 ) -> ClipResult:
     """Everything that is kept of one clip: estimates [n, t], references [m, t], mixture channel 0 [t]."""
-    score = metric.capi_sdri(est_labels, est, ref_labels, ref, mixture)
+    sdr = metric.sdr_matrix(est, ref)
+    sdri = metric.sdri_matrix(sdr, ref, mixture)
+    score = metric.capi_sdri_from_matrices(est_labels, ref_labels, sdr, sdri)
+    sources = casa_sdri_from_matrices(est_labels, ref_labels, sdr, sdri)
     qualities = tuple(_quality(est[pair.i_est], ref[pair.i_ref], mixture) for pair in score.pairs)
     products = metric.reference_products(ref_labels, ref, mixture)
-    return ClipResult(soundscape, tuple(ref_labels), tuple(est_labels), score, qualities, products)
+    return ClipResult(soundscape, tuple(ref_labels), tuple(est_labels), score, qualities, products, sources)
 
 
 def _quality(est: metric.Audio, ref: metric.Audio, mixture: metric.Audio) -> PairQuality:
@@ -89,19 +92,24 @@ def _quality(est: metric.Audio, ref: metric.Audio, mixture: metric.Audio) -> Pai
 # --------------------------------------------------------------------------------------------------------- many clips
 @dataclass(frozen=True)
 class Summary:
-    """Scores of a set of clips; None where there is nothing to take a mean of."""
+    """Scores of a set of clips, as `s5cli.sheet` defines them; None where there is nothing to take a mean of."""
 
     n_clips: int
     n_clips_without_stem: int
     n_pairs: int
-    n_silent_pairs: (
-        int  # matched stems (or references) that are digital silence: in CAPI-SDRi, not in the next two means
-    )
+    n_silent_pairs: int  # matched stems (or references) of digital silence: in CAPI-SDRi, not in SI-SDRi and level
     capi_sdri_db: float | None
     si_sdri_db: float | None
     level_db: float | None
     accuracy_mixture_percent: float | None
     accuracy_source_percent: float | None
+    casa_sdri_db: float | None
+    blind_sdri_db: float | None
+    ca_sdri_db: float | None
+    accuracy_slot_percent: float | None
+    accuracy_heard_percent: float | None
+    false_alarm_percent: float | None
+    intervals: Mapping[str, Interval]  # of those scores above that have one, by their names
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,16 @@ class ClassResult:
     level_db: float | None
     recall_percent: float | None
     precision_percent: float | None
+    capi_sdri_db: float | None  # mean over matched pairs and a zero for each missed or surplus source
+    intervals: Mapping[str, Interval]  # of the scores above, by their names
+
+
+@dataclass(frozen=True)
+class Margin:
+    """CAPI-SDRi minus that of a trivial answer under the same labels."""
+
+    value_db: float | None
+    interval: Interval | None
 
 
 @dataclass(frozen=True)
@@ -139,6 +157,9 @@ class Evaluation:
     by_repeats: tuple[Group, ...]  # of the clips with targets: no class twice, a class twice
     classes: tuple[ClassResult, ...]  # those that occur
     false_alarm_percent: float | None  # share of the clips without targets that were given a stem
+    margins: Mapping[str, Margin]  # over each trivial answer under the stems' own labels, and over the best one
+    confusion: Confusion
+    bootstrap: Bootstrap  # how the intervals were drawn
 
     @property
     def over_trivial_db(self) -> float | None:
@@ -149,81 +170,107 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """All of it, numbers in the unit that their name ends with, null where there is no value."""
         return {
-            "overall": asdict(self.overall) | {"false_alarm_percent": self.false_alarm_percent},
+            "overall": asdict(self.overall),
             "trivial": {"own_labels": asdict(self.own_trivial), "true_labels": asdict(self.true_trivial)},
             "over_trivial_db": self.over_trivial_db,
+            "margins": {key: asdict(margin) for key, margin in self.margins.items()},
             "by_n_targets": {group.name: asdict(group.summary) for group in self.by_n_targets},
             "by_repeats": {group.name: asdict(group.summary) for group in self.by_repeats},
             "classes": {result.label: asdict(result) for result in self.classes},
+            "confusion": {"labels": list(self.confusion.labels), "counts": self.confusion.counts.tolist()},
+            "bootstrap": asdict(self.bootstrap) | {"method": METHOD},
+            "meaning": {score.key: f"{score.name}: {score.meaning}" for score in sheet.SCORES},
             "clips": [clip.to_json() for clip in self.clips],
         }
 
 
-def summary(clips: Sequence[ClipResult]) -> Summary:
+def summary(clips: Sequence[ClipResult], bootstrap: Bootstrap = DEFAULT) -> Summary:
     """Scores of any set of clips."""
-    score = metric.dataset_score([clip.score for clip in clips])
-    qualities = [quality for clip in clips for quality in clip.qualities]
+    found = sheet.measure(sheet.SCORES, clips, bootstrap)
+    value, qualities = found.values, [quality for clip in clips for quality in clip.qualities]
     return Summary(
         n_clips=len(clips),
         n_clips_without_stem=sum(not clip.est_labels for clip in clips),
         n_pairs=len(qualities),
         n_silent_pairs=sum(quality.level_db is None for quality in qualities),
-        capi_sdri_db=score.capi_sdri_db,
-        si_sdri_db=metric.mean(quality.si_sdri_db for quality in qualities),
-        level_db=metric.mean(quality.level_db for quality in qualities),
-        accuracy_mixture_percent=score.accuracy_mixture_percent,
-        accuracy_source_percent=score.accuracy_source_percent,
+        capi_sdri_db=value["capi_sdri_db"],
+        si_sdri_db=value["si_sdri_db"],
+        level_db=value["level_db"],
+        accuracy_mixture_percent=value["accuracy_mixture_percent"],
+        accuracy_source_percent=value["accuracy_source_percent"],
+        casa_sdri_db=value["casa_sdri_db"],
+        blind_sdri_db=value["blind_sdri_db"],
+        ca_sdri_db=value["ca_sdri_db"],
+        accuracy_slot_percent=value["accuracy_slot_percent"],
+        accuracy_heard_percent=value["accuracy_heard_percent"],
+        false_alarm_percent=value["false_alarm_percent"],
+        intervals=found.intervals,
     )
 
 
-def evaluation(clips: Sequence[ClipResult]) -> Evaluation:
-    """All that is reported of a set of clips."""
+def evaluation(clips: Sequence[ClipResult], bootstrap: Bootstrap = DEFAULT) -> Evaluation:
+    """All that is reported of a set of clips; intervals of each kind of clips come from resamples of that kind."""
     products = [clip.products for clip in clips]
-    empty = [clip for clip in clips if not clip.ref_labels]
+    overall = summary(clips, bootstrap)
+    own_trivial = metric.trivial_scores(products, [clip.est_labels for clip in clips])
     return Evaluation(
         clips=tuple(clips),
-        overall=summary(clips),
-        own_trivial=metric.trivial_scores(products, [clip.est_labels for clip in clips]),
+        overall=overall,
+        own_trivial=own_trivial,
         true_trivial=metric.trivial_scores(products, [clip.ref_labels for clip in clips]),
-        by_n_targets=_by_n_targets(clips),
-        by_repeats=_by_repeats(clips),
-        classes=_by_class(clips),
-        false_alarm_percent=metric.percent(sum(bool(clip.est_labels) for clip in empty), len(empty)),
+        by_n_targets=_by_n_targets(clips, bootstrap),
+        by_repeats=_by_repeats(clips, bootstrap),
+        classes=_by_class(clips, bootstrap),
+        false_alarm_percent=overall.false_alarm_percent,
+        margins=_margins(clips, own_trivial, bootstrap),
+        confusion=confusion([clip.sources for clip in clips]),
+        bootstrap=bootstrap,
     )
 
 
-def _by_n_targets(clips: Sequence[ClipResult]) -> tuple[Group, ...]:
-    numbers = sorted({len(clip.ref_labels) for clip in clips})
-    return tuple(Group(str(n), summary([clip for clip in clips if len(clip.ref_labels) == n])) for n in numbers)
+def _by_n_targets(clips: Sequence[ClipResult], bootstrap: Bootstrap) -> tuple[Group, ...]:
+    kinds: dict[int, list[ClipResult]] = {}
+    for clip in clips:
+        kinds.setdefault(len(clip.ref_labels), []).append(clip)
+    return tuple(Group(str(n), summary(kind, bootstrap)) for n, kind in sorted(kinds.items()))
 
 
-def _by_repeats(clips: Sequence[ClipResult]) -> tuple[Group, ...]:
-    apart = summary([clip for clip in clips if clip.ref_labels and not clip.repeats_a_class])
-    return Group("without", apart), Group("with", summary([clip for clip in clips if clip.repeats_a_class]))
+def _by_repeats(clips: Sequence[ClipResult], bootstrap: Bootstrap) -> tuple[Group, ...]:
+    apart = [clip for clip in clips if clip.ref_labels and not clip.repeats_a_class]
+    repeated = [clip for clip in clips if clip.repeats_a_class]
+    return Group("without", summary(apart, bootstrap)), Group("with", summary(repeated, bootstrap))
 
 
-def _by_class(clips: Sequence[ClipResult]) -> tuple[ClassResult, ...]:
+def _margins(clips: Sequence[ClipResult], trivial: metric.TrivialScores, bootstrap: Bootstrap) -> dict[str, Margin]:
+    found = sheet.measure((*sheet.margin_scores(trivial), sheet.best_margin(trivial)), clips, bootstrap)
+    return {key: Margin(value, found.intervals.get(key)) for key, value in found.values.items()}
+
+
+def _by_class(clips: Sequence[ClipResult], bootstrap: Bootstrap) -> tuple[ClassResult, ...]:
     n_ref = Counter(label for clip in clips for label in clip.ref_labels)
     n_est = Counter(label for clip in clips for label in clip.est_labels)
-    matched = [both for clip in clips for both in zip(clip.score.pairs, clip.qualities, strict=True)]
+    n_matched = Counter(pair.label for clip in clips for pair in clip.score.pairs)
+    counts = {label: (n_ref[label], n_est[label], n_matched[label]) for label in CLASSES}
     return tuple(
-        _class_result(label, n_ref[label], n_est[label], [both for both in matched if both[0].label == label])
+        _class_result(label, *counts[label], sheet.measure_class(label, clips, bootstrap))
         for label in CLASSES
-        if n_ref[label] or n_est[label]
+        if any(counts[label])
     )
 
 
-def _class_result(label: str, n_ref: int, n_est: int, matched: list[tuple[metric.Pair, PairQuality]]) -> ClassResult:
+def _class_result(label: str, n_ref: int, n_est: int, n_matched: int, found: sheet.Measured) -> ClassResult:
     return ClassResult(
         label=label,
         n_ref=n_ref,
         n_est=n_est,
-        n_matched=len(matched),
-        sdri_db=metric.mean(pair.sdri_db for pair, _ in matched),
-        si_sdri_db=metric.mean(quality.si_sdri_db for _, quality in matched),
-        level_db=metric.mean(quality.level_db for _, quality in matched),
-        recall_percent=metric.percent(len(matched), n_ref),
-        precision_percent=metric.percent(len(matched), n_est),
+        n_matched=n_matched,
+        sdri_db=found.values["sdri_db"],
+        si_sdri_db=found.values["si_sdri_db"],
+        level_db=found.values["level_db"],
+        recall_percent=found.values["recall_percent"],
+        precision_percent=found.values["precision_percent"],
+        capi_sdri_db=found.values["capi_sdri_db"],
+        intervals=found.intervals,
     )
 
 
@@ -248,7 +295,11 @@ def official_results(result: Evaluation) -> official.DevResults:
 
 # ------------------------------------------------------------------------------------------------------------ folders
 def evaluate(
-    estimates: Path, reference: Path, soundscapes: Path | None = None, progress: Progress = iter
+    estimates: Path,
+    reference: Path,
+    soundscapes: Path | None = None,
+    progress: Progress = iter,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> Evaluation:
     """Score a folder of stems against a folder of references.
 
@@ -258,81 +309,28 @@ def evaluate(
         reference: the references, named alike, or a folder with `oracle_target/`.
         soundscapes: the mixtures; by default `soundscape/` beside the references, else the files there.
         progress: see `Progress`.
+        bootstrap: how the confidence intervals are drawn.
 
     Raises:
         UsageError: a folder that does not exist, or two mixtures of one name.
         InputError: no mixtures, no stems, a file that belongs to no mixture, is not mono, not 32 kHz, or not as long.
     """
-    oracle = _reference_folder(reference)
-    mixtures = _mixtures(soundscapes or oracle.resolve().parent)
-    references = official.read_sources(oracle, mixtures, SUFFIXES)
-    stems = official.read_sources(_stem_folder(estimates), mixtures, SUFFIXES)
-    return evaluation(
-        [_score_files(name, mixtures[name], stems[name], references[name]) for name in progress([*mixtures])]
+    data = open_dataset(reference, soundscapes)
+    return evaluation(score_files(estimates, data, [*data.mixtures], progress), bootstrap)
+
+
+def score_files(
+    estimates: Path, data: DataSet, names: Sequence[str], progress: Progress = iter
+) -> tuple[ClipResult, ...]:
+    """The named soundscapes of a data set, scored one by one; raises as `evaluate` does."""
+    stems = read_stems(estimates, data.mixtures)
+    return tuple(
+        _score_files(name, data.mixtures[name], stems[name], data.references[name]) for name in progress(names)
     )
 
 
-def _reference_folder(reference: Path) -> Path:
-    """Only a folder called `oracle_target` may be empty (a data set without targets); else it is the wrong folder."""
-    if (reference / ORACLE_TARGET).is_dir():
-        return reference / ORACLE_TARGET
-    if not reference.is_dir():
-        raise UsageError(f"{reference}: no such folder")
-    if reference.name != ORACLE_TARGET and not _holds_audio(reference):
-        raise InputError(f"{reference}: holds neither references nor {ORACLE_TARGET}/")
-    return reference
-
-
-def _holds_audio(folder: Path) -> bool:
-    return any(path.suffix in SUFFIXES for path in folder.iterdir())
-
-
-def _mixtures(folder: Path) -> dict[str, Path]:
-    inner = folder / SOUNDSCAPE
-    folder = inner if inner.is_dir() else folder
-    mixtures = official.soundscapes(folder, SUFFIXES)
-    if not mixtures:
-        raise InputError(f"{folder}: holds no mixtures (.wav, .flac); name their folder with --soundscapes")
-    return mixtures
-
-
-def _stem_folder(estimates: Path) -> Path:
-    """A folder without any stem is an answer only if a run was recorded in it; else it is probably the wrong folder."""
-    folder = estimates / EVAL_OUT if (estimates / EVAL_OUT).is_dir() else estimates
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder")
-    if not _holds_audio(folder) and not any(estimates.glob("*.json")):
-        raise InputError(
-            f"{folder}: holds neither stems nor the record of a run; name the output folder of s5 separate"
-        )
-    return folder
-
-
 def _score_files(name: str, mixture: Path, stems: Sequence[SourceFile], references: Sequence[SourceFile]) -> ClipResult:
-    audio = _read(mixture)
-    est, ref = (_read_sources(sources, mixture, audio.shape[1]) for sources in (stems, references))
+    omni = read_mixture(mixture)
+    est, ref = (read_sources(sources, mixture, len(omni)) for sources in (stems, references))
     labels = [[source.label for source in sources] for sources in (stems, references)]
-    return score_clip(name, labels[0], est, labels[1], ref, audio[0])
-
-
-def _read_sources(sources: Sequence[SourceFile], mixture: Path, n_samples: int) -> Samples:
-    """Sources as [n, t]."""
-    audio = np.zeros((len(sources), n_samples), np.float32)
-    for row, source in zip(audio, sources, strict=True):
-        found = _read(source.path)
-        if found.shape[0] != 1:
-            raise InputError(f"{source.path}: {found.shape[0]} channels, not 1; stems and references are mono")
-        if found.shape[1] != n_samples:
-            raise InputError(
-                f"{source.path}: {found.shape[1]} samples, but its mixture {mixture.name} has {n_samples}; "
-                "stems and references are as long as the mixture"
-            )
-        row[:] = found[0]
-    return audio
-
-
-def _read(path: Path) -> Samples:
-    audio, rate_hz = read_audio(path)
-    if rate_hz != RATE_HZ:
-        raise InputError(f"{path}: {rate_hz} Hz, not {RATE_HZ} Hz; scores are defined at {RATE_HZ} Hz only")
-    return audio
+    return score_clip(name, labels[0], est, labels[1], ref, omni)

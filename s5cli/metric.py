@@ -268,13 +268,16 @@ def mixture_scores(
     clips: Sequence[ReferenceProducts], est_labels: Sequence[Sequence[str]], gains: Floats
 ) -> Floats | None:
     """Mean CAPI-SDRi [g] of answering every label with mixture channel 0 times a gain; None if no clip has a score."""
-    scores = [_mixture_score(clip, labels, gains) for clip, labels in zip(clips, est_labels, strict=True)]
+    scores = [mixture_score(clip, labels, gains) for clip, labels in zip(clips, est_labels, strict=True)]
     present = [score for score in scores if score is not None]
     return _float64(np.mean(present, axis=0)) if present else None
 
 
-def _mixture_score(clip: ReferenceProducts, est_labels: Sequence[str], gains: Floats) -> Floats | None:
-    """One clip's CAPI-SDRi [g]. All stems are the same, so each class takes the references with the highest SDR."""
+def mixture_score(clip: ReferenceProducts, est_labels: Sequence[str], gains: Floats) -> Floats | None:
+    """One clip's CAPI-SDRi [g] where every label is answered with mixture channel 0 times a gain; None as ever.
+
+    All stems are the same, so each class takes the references with the highest SDR.
+    """
     ests, refs = _indices_by_label(est_labels), _indices_by_label(clip.labels)
     sdr, mixture_sdr = _mixture_sdr(clip, gains), _mixture_sdr(clip, np.ones(1))
     total, n_entries = np.zeros(len(gains)), 0

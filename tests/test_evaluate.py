@@ -337,6 +337,44 @@ def test_the_tables_show_the_scores_beside_the_trivial_answers(data: DataSet, re
     assert f"{result.true_trivial.mixture_db:.2f}" in rows["mixture at its best gain"]
     assert {"0 targets", "1 target", "3 targets", "with same class", "Speech", "Typing"} <= rows.keys()
     assert f"under the same labels: {result.over_trivial_db:.2f} dB" in shown
+    for key, name in (("casa_sdri_db", "CASA-SDRi, dB"), ("accuracy_slot_percent", "source acc. (2025), %")):
+        ends, digits = result.overall.intervals[key], 2 if key.endswith("_db") else 1
+        assert f"{vars(result.overall)[key]:.{digits}f}" in rows[name]
+        assert f"[{ends.low:.{digits}f}, {ends.high:.{digits}f}]" in rows[name]
+    ends = result.overall.intervals["capi_sdri_db"]
+    assert f"{result.overall.capi_sdri_db:.2f} [{ends.low:.2f}, {ends.high:.2f}]" in rows["all clips"]
+    assert "Most frequent wrong labels: Pour called Speech (1)" in shown
+
+
+def test_intervals_are_in_the_json_and_the_seed_and_number_of_resamples_are_options(data: DataSet, capsys) -> None:
+    from s5cli.cli import exit_code
+
+    def intervals(*options: str) -> dict[str, dict[str, float]]:
+        assert exit_code(["evaluate", str(data.stems), "--reference", str(data.folder), "--json", *options]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["bootstrap"]["method"] == "BCa bootstrap over clips"
+        assert found["meaning"].keys() <= found["overall"].keys()
+        return found["overall"]["intervals"]
+
+    first = intervals()
+    assert first == intervals("--resamples", "2000", "--seed", "0")
+    assert first != intervals("--seed", "1")
+    assert first.keys() == intervals("--resamples", "50").keys() >= {"capi_sdri_db", "accuracy_source_percent"}
+    assert intervals("--resamples", "0") == {}
+    assert exit_code(["evaluate", str(data.stems), "--reference", str(data.folder), "--resamples", "0"]) == 0
+    assert "[" not in capsys.readouterr().out
+
+
+def test_clips_that_an_unfinished_run_has_not_done_are_told(data: DataSet, capsys) -> None:
+    from s5cli.cli import exit_code
+
+    args = ["evaluate", str(data.stems), "--reference", str(data.folder), "--json"]
+    assert exit_code(args) == 0
+    assert capsys.readouterr().err == ""
+    for name in [*TRUTH][:3]:
+        (data.stems / f"{name}.json").write_text("{}")
+    assert exit_code(args) == 0
+    assert "has no record of 2 of 5 clips; they count as empty answers" in capsys.readouterr().err
 
 
 def test_a_wrong_folder_is_one_line_on_stderr(data: DataSet, capsys) -> None:

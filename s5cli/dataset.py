@@ -1,0 +1,132 @@
+"""A data set with references on disk, and the stems that somebody's run made of its mixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from s5cli import official
+from s5cli.audio import Samples, read_audio
+from s5cli.errors import InputError, UsageError
+from s5cli.official import SourceFile
+from s5cli.scene import RATE_HZ
+
+SUFFIXES = (".wav", ".flac")
+EVAL_OUT, ORACLE_TARGET, SOUNDSCAPE = "eval_out", "oracle_target", "soundscape"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Paths by the name of the soundscape, in name order."""
+
+    mixtures: Mapping[str, Path]
+    references: Mapping[str, tuple[SourceFile, ...]]
+
+
+def open_dataset(reference: Path, soundscapes: Path | None = None) -> DataSet:
+    """The references of a folder (or of its `oracle_target/`), and their mixtures.
+
+    Mixtures are those of `soundscapes`; by default of `soundscape/` beside the references, else the files there.
+
+    Raises:
+        UsageError: a folder that does not exist, or two mixtures of one name.
+        InputError: no mixtures, no references, or a reference that belongs to no mixture.
+    """
+    oracle = _reference_folder(reference)
+    mixtures = _mixtures(soundscapes or oracle.resolve().parent)
+    return DataSet(mixtures, official.read_sources(oracle, mixtures, SUFFIXES))
+
+
+def read_stems(estimates: Path, names: Iterable[str]) -> dict[str, tuple[SourceFile, ...]]:
+    """The stems of each named soundscape, from a run's folder or one with `eval_out/`; none is an empty answer.
+
+    Raises:
+        UsageError: the folder does not exist.
+        InputError: the folder holds neither stems nor the record of a run, or a stem that belongs to no mixture.
+    """
+    return official.read_sources(_stem_folder(estimates), names, SUFFIXES)
+
+
+def recorded(estimates: Path, names: Iterable[str]) -> set[str]:
+    """The named soundscapes that a run says it has finished, by its `<clip>.json`; all where it keeps no such records.
+
+    Of a folder of stems alone nobody can say whether a soundscape without any was meant to be empty.
+    """
+    known = set(names)
+    found = {path.stem for path in estimates.glob("*.json") if path.stem in known}
+    return found or known
+
+
+def read_mixture(path: Path) -> Samples:
+    """Channel 0 [t] of a mixture.
+
+    Raises:
+        InputError: not readable, or not 32 kHz.
+    """
+    return np.asarray(_read(path)[0])
+
+
+def read_sources(sources: Sequence[SourceFile], mixture: Path, n_samples: int) -> Samples:
+    """Stems or references of a mixture of that many samples: [n, t].
+
+    Raises:
+        InputError: not readable, not 32 kHz, not mono, or not as long as the mixture.
+    """
+    audio = np.zeros((len(sources), n_samples), np.float32)
+    for row, source in zip(audio, sources, strict=True):
+        found = _read(source.path)
+        if found.shape[0] != 1:
+            raise InputError(f"{source.path}: {found.shape[0]} channels, not 1; stems and references are mono")
+        if found.shape[1] != n_samples:
+            raise InputError(
+                f"{source.path}: {found.shape[1]} samples, but its mixture {mixture.name} has {n_samples}; "
+                "stems and references are as long as the mixture"
+            )
+        row[:] = found[0]
+    return audio
+
+
+def _read(path: Path) -> Samples:
+    audio, rate_hz = read_audio(path)
+    if rate_hz != RATE_HZ:
+        raise InputError(f"{path}: {rate_hz} Hz, not {RATE_HZ} Hz; scores are defined at {RATE_HZ} Hz only")
+    return audio
+
+
+def _reference_folder(reference: Path) -> Path:
+    """Only a folder called `oracle_target` may be empty (a data set without targets); else it is the wrong folder."""
+    if (reference / ORACLE_TARGET).is_dir():
+        return reference / ORACLE_TARGET
+    if not reference.is_dir():
+        raise UsageError(f"{reference}: no such folder")
+    if reference.name != ORACLE_TARGET and not _holds_audio(reference):
+        raise InputError(f"{reference}: holds neither references nor {ORACLE_TARGET}/")
+    return reference
+
+
+def _holds_audio(folder: Path) -> bool:
+    return any(path.suffix in SUFFIXES for path in folder.iterdir())
+
+
+def _mixtures(folder: Path) -> dict[str, Path]:
+    inner = folder / SOUNDSCAPE
+    folder = inner if inner.is_dir() else folder
+    mixtures = official.soundscapes(folder, SUFFIXES)
+    if not mixtures:
+        raise InputError(f"{folder}: holds no mixtures (.wav, .flac); name their folder with --soundscapes")
+    return mixtures
+
+
+def _stem_folder(estimates: Path) -> Path:
+    """A folder without any stem is an answer only if a run was recorded in it; else it is probably the wrong folder."""
+    folder = estimates / EVAL_OUT if (estimates / EVAL_OUT).is_dir() else estimates
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    if not _holds_audio(folder) and not any(estimates.glob("*.json")):
+        raise InputError(
+            f"{folder}: holds neither stems nor the record of a run; name the output folder of s5 separate"
+        )
+    return folder
