@@ -6,7 +6,8 @@ import io
 import itertools
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -16,7 +17,7 @@ import soundfile
 import soxr
 
 from s5cli.errors import InputError, OutputError
-from s5cli.scene import N_CHANNELS, RATE_HZ, Scene
+from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,20 +52,24 @@ def read_audio(path: str | Path) -> tuple[Samples, int]:
         InputError: not a readable file, not audio, empty, shorter than its header announces, damaged, or not finite.
     """
     path = Path(path)
+    with opened(path) as file:
+        announced, rate_hz = file.frames, int(file.samplerate)
+        audio = np.concatenate([np.zeros((file.channels, 0), np.float32), *blocks(file, path)], axis=1)
+    check_complete(audio.shape[1], announced, path)
+    check_finite(audio, str(path), rate_hz)
+    return audio, rate_hz
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """The file for reading; InputError if it is none, not audio, or cut."""
     _check_file(path)
     try:
         with soundfile.SoundFile(path) as file:
-            announced, rate_hz = file.frames, int(file.samplerate)
-            audio = _frames(file, path)
+            yield file
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         raise InputError(f"{path}: not audio, or damaged ({reason}); give WAV or FLAC") from error
-    if audio.shape[1] == 0:
-        raise InputError(f"{path}: holds no samples; record or export it again")
-    if audio.shape[1] < announced:
-        raise InputError(f"{path}: truncated, {audio.shape[1]} of {announced} samples are there; copy the file again")
-    _check_finite(audio, str(path), rate_hz)
-    return audio, rate_hz
 
 
 def _check_file(path: Path) -> None:
@@ -102,22 +107,29 @@ def _missing_bytes(file: BinaryIO, size: int) -> int:
     return 0
 
 
-def _frames(file: soundfile.SoundFile, path: Path) -> Samples:
-    """All frames, [channels, t]."""
-    blocks = [np.zeros((0, file.channels), np.float32)]
+def blocks(file: soundfile.SoundFile, path: Path, most: int = BLOCK_FRAMES) -> Iterator[Samples]:
+    """All samples in order, [channels, t] with t of `most` at most; InputError where the file is damaged."""
     try:
-        while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
-            blocks.append(block)
+        while len(block := file.read(most, dtype="float32", always_2d=True)):
+            yield np.ascontiguousarray(block.T)
     except soundfile.LibsndfileError as error:
         raise InputError(f"{path}: truncated or damaged ({error.error_string.rstrip('.')}); copy it again") from error
-    return np.ascontiguousarray(np.concatenate(blocks).T)
 
 
-def _check_finite(audio: Samples, source: str, rate_hz: int) -> None:
+def check_complete(n_samples: int, announced: int, path: Path) -> None:
+    """InputError if a file held nothing, or less than it announced."""
+    if n_samples == 0:
+        raise InputError(f"{path}: holds no samples; record or export it again")
+    if n_samples < announced:
+        raise InputError(f"{path}: truncated, {n_samples} of {announced} samples are there; copy the file again")
+
+
+def check_finite(audio: Samples, source: str, rate_hz: int, start: int = 0) -> None:
+    """InputError at the first NaN or infinity; `start` is where [channels, t] begins in its recording, in samples."""
     finite = np.isfinite(audio)
     if not finite.all():
         channel, sample = np.argwhere(~finite)[0]
-        when = f"first in channel {channel} at {sample / rate_hz:.3f} s"
+        when = f"first in channel {channel} at {(start + sample) / rate_hz:.3f} s"
         raise InputError(f"{source}: has samples that are NaN or infinite, {when}; export it again")
 
 
@@ -139,9 +151,14 @@ def read_scene(
     audio, rate_hz = read_audio(path)
     if rate_hz != RATE_HZ and resample:
         audio, rate_hz = resampled(audio, rate_hz), RATE_HZ
+    check_rate(rate_hz, path)
+    return as_scene(audio, path.stem, channel_order, warn, source=str(path))
+
+
+def check_rate(rate_hz: int, path: Path) -> None:
+    """InputError unless it is 32 kHz."""
     if rate_hz != RATE_HZ:
         raise InputError(f"{path}: {rate_hz} Hz, not {RATE_HZ} Hz; --resample converts it (resample=True in Python)")
-    return as_scene(audio, path.stem, channel_order, warn, source=str(path))
 
 
 def as_scene(
@@ -155,19 +172,34 @@ def as_scene(
     """
     import torch
 
+    check_channels(audio, source)
+    check_duration(audio.shape[1], source)
+    check_finite(audio, source, RATE_HZ)
+    check_level(audio, source)
+    if channel_order == "fuma":
+        audio = from_fuma(audio)
+    warn_of_quiet_omni(np.square(audio, dtype=np.float64).mean(axis=1), warn)
+    return Scene(name, torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32)))
+
+
+def check_channels(audio: Samples, source: str) -> None:
+    """InputError unless it is [m, t]."""
     if audio.ndim != 2 or audio.shape[0] != N_CHANNELS:
         found = f"{audio.shape[0]} channels" if audio.ndim == 2 else f"an array of shape {audio.shape}"
         raise InputError(f"{source}: {found}, not {N_CHANNELS}; give first-order ambisonics (W, Y, Z, X)")
-    if audio.shape[1] < MIN_DURATION_S * RATE_HZ:
-        duration_s = audio.shape[1] / RATE_HZ
+
+
+def check_duration(n_samples: int, source: str) -> None:
+    """InputError if that is too short at 32 kHz."""
+    if n_samples < MIN_DURATION_S * RATE_HZ:
+        duration_s = n_samples / RATE_HZ
         raise InputError(f"{source}: {duration_s:.3f} s, shorter than {MIN_DURATION_S} s; give a longer recording")
-    _check_finite(audio, source, RATE_HZ)
+
+
+def check_level(audio: Samples, source: str) -> None:
+    """InputError where a sample is far beyond full scale."""
     if (peak := float(np.abs(audio).max())) > MAX_PEAK:
         raise InputError(f"{source}: has samples of {peak:.3g} where full scale is 1; export it again")
-    if channel_order == "fuma":
-        audio = from_fuma(audio)
-    _warn_of_quiet_omni(audio, warn)
-    return Scene(name, torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32)))
 
 
 def from_fuma(audio: Samples) -> Samples:
@@ -181,9 +213,8 @@ def from_fuma(audio: Samples) -> Samples:
     return reordered
 
 
-def _warn_of_quiet_omni(audio: Samples, warn: Warn) -> None:
-    """In SN3D no channel is louder than the omnidirectional one; where one is, the order is probably another."""
-    power = np.square(audio, dtype=np.float64).mean(axis=1)
+def warn_of_quiet_omni(power: Floats, warn: Warn) -> None:
+    """Where another channel has more power, [m], than the omnidirectional one, the order is probably another (SN3D)."""
     loudest = int(power.argmax())
     if power[loudest] > power[0] * 10 ** (OMNI_MARGIN_DB / 10):
         below = f"{10 * np.log10(power[loudest] / power[0]):.1f} dB below" if power[0] else "silent, unlike"
@@ -212,6 +243,11 @@ def write_stem(path: str | Path, audio: Tensor | Samples, subtype: Subtype = "PC
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, RATE_HZ, subtype=subtype, format="WAV")
     write_file(path, buffer.getvalue())
+    return n_clipped(samples, subtype)
+
+
+def n_clipped(samples: Samples, subtype: Subtype) -> int:
+    """How many samples a file of that subtype cannot hold."""
     return 0 if subtype == "FLOAT" else int(np.count_nonzero((samples >= 1) | (samples < -1)))
 
 

@@ -20,8 +20,13 @@ def separate(
     channel_order: Annotated[
         Literal["acn", "fuma"], typer.Option(help="acn: W, Y, Z, X (SN3D); fuma: W, X, Y, Z.")
     ] = "acn",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N; several with commas share the clips: cuda:0,cuda:1.")
+    ] = "auto",
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Clips that go through together.")] = 4,
+    window: Annotated[
+        str, typer.Option(metavar="auto|none|S", help="Recordings over 12 s go in windows of S seconds; auto: 10.")
+    ] = "auto",
     thresholds: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML file with a table [knobs] of thresholds.")
     ] = None,
@@ -31,35 +36,44 @@ def separate(
     subtype: Annotated[Literal["PCM_16", "PCM_24", "FLOAT"], typer.Option(help="Sample format of stems.")] = "PCM_16",
     explain: Annotated[bool, typer.Option("--explain", help="Tell the life of every query.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results of an earlier run.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", "--overwrite", help="Begin again and replace results of earlier calls.")
+    ] = False,
     resample: Annotated[bool, typer.Option("--resample", help="Convert other sample rates to 32 kHz.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
-    accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Accept the licences of weights to be downloaded.")
-    ] = False,
+    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Accept the licences of downloads.")] = False,
+    cluster: Annotated[Literal["ray"] | None, typer.Option(help="Spread the run over a Ray cluster's GPUs.")] = None,
+    cluster_address: Annotated[str | None, typer.Option(help="host:port or auto; else RAY_ADDRESS or local.")] = None,
+    cluster_workers: Annotated[int | None, typer.Option(min=1, help="By default one for each GPU.")] = None,
 ) -> None:
     """Separate recordings into labelled stems.
 
     DIR receives <clip>_<number>_<Class>.wav for every stem, <clip>.json for every clip, also for those without
-    targets, and run.json about the run.
+    targets, and run.json about the run. The same call again goes on where an earlier one ended.
     """
     from s5cli import api, batch, job
     from s5cli.cli.stems import Display
+    from s5cli.cluster import chosen
 
+    spread = chosen(cluster, cluster_address, cluster_workers, device)
     named = tuple(label.strip() for label in labels.split(",")) if labels else ()
-    planned = job.plan(mixtures, out, job.Options(named, batch_size, subtype, overwrite))
-    loaded = api.load(
-        system,
-        device,
-        thresholds,
-        channel_order=channel_order,
-        resample=resample,
-        offline=offline,
-        accept_licence=accept_licence,
-        force_thresholds=force_thresholds,
-    )
+    options = job.Options(named, batch_size, subtype, job.parse_window(window), restart)
+    planned = job.plan(mixtures, out, options)
+    systems = [
+        api.load(
+            system,
+            one.strip(),
+            thresholds,
+            channel_order=channel_order,
+            resample=resample,
+            offline=offline,
+            accept_licence=accept_licence,
+            force_thresholds=force_thresholds,
+        )
+        for one in (device if spread is None else "cpu").split(",")
+    ]
     with Display(len(planned.clips), explain, as_json) as display:
-        result = batch.separate_all(planned, loaded, display.show)
+        result = (spread or batch).separate_all(planned, systems, display.show)
     if as_json:
         display.print_json(planned.out_dir, result)
     result.raise_failed()

@@ -4,26 +4,69 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from s5cli.batch import ClipReport, Failure, RunResult, StemReport
+from s5cli.outcome import ClipReport, Failure, Notice, RunResult, StemReport
+
+EVERY_S = 30  # between lines about progress where there is no terminal
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+
+
+class Progress:
+    """How many clips are through: a bar on a terminal, elsewhere a line on stderr now and then."""
+
+    def __init__(self, n_clips: int) -> None:
+        self._bar = tqdm(total=n_clips, unit=" clips", bar_format=BAR, disable=None)  # None: only on a terminal
+        self._n_clips, self._n_before, self._n = n_clips, 0, 0
+        self._started_s = self._told_s = time.monotonic()
+
+    def start_at(self, n_done: int) -> None:
+        """Clips that earlier calls have done say nothing about the speed of this one."""
+        self._n = self._n_before = n_done
+        self._bar.reset()
+        self._bar.initial = self._bar.n = self._bar.last_print_n = n_done
+        self._bar.refresh()
+
+    def step(self) -> None:
+        """One clip more."""
+        self._n += 1
+        self._bar.update()
+        now_s = time.monotonic()
+        if self._bar.disable and now_s - self._told_s >= EVERY_S:
+            self._told_s = now_s
+            print(self._line(now_s - self._started_s), file=sys.stderr, flush=True)
+
+    def _line(self, elapsed_s: float) -> str:
+        """
+        >>> progress = Progress(100)
+        >>> progress.start_at(10); progress.step(); progress._line(2.0)
+        '11 of 100 clips, 0.50 clips/s, 02:58 left'
+        """
+        rate = (self._n - self._n_before) / elapsed_s
+        left = tqdm.format_interval((self._n_clips - self._n) / rate)
+        return f"{self._n} of {self._n_clips} clips, {rate:.2f} clips/s, {left} left"
+
+    def close(self) -> None:
+        """The bar stays as it is."""
+        self._bar.close()
 
 
 class Display:
-    """A progress bar with the clips above it: a table each on a terminal, plain lines elsewhere, nothing for JSON."""
+    """The clips above their progress: a table each on a terminal, plain lines elsewhere, nothing for JSON."""
 
     def __init__(self, n_clips: int, explain: bool, as_json: bool) -> None:
         self.explain = explain
         self.as_json = as_json
         self._console = Console(highlight=False, markup=False, soft_wrap=True)
-        self._bar = tqdm(total=n_clips, unit="clip", disable=None)  # None: only on a terminal
+        self._progress = Progress(n_clips)
 
     def __enter__(self) -> Self:
         return self
@@ -31,18 +74,26 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._bar.close()
+        self._progress.close()
 
-    def show(self, outcome: ClipReport | Failure) -> None:
+    def show(self, outcome: ClipReport | Failure | Notice) -> None:
         """Everything there is to say of a clip that was not said by its files. Failures are listed in the end."""
-        self._bar.update()
-        if isinstance(outcome, Failure):
+        if isinstance(outcome, Notice):
+            self._note(outcome)
             return
+        if isinstance(outcome, ClipReport):
+            with tqdm.external_write_mode():
+                for warning in outcome.warnings:
+                    print(f"warning: {outcome.name}: {warning}", file=sys.stderr)
+                if not self.as_json:
+                    self._print(outcome)
+        self._progress.step()
+
+    def _note(self, notice: Notice) -> None:
         with tqdm.external_write_mode():
-            for warning in outcome.warnings:
-                print(f"warning: {outcome.name}: {warning}", file=sys.stderr)
-            if not self.as_json:
-                self._print(outcome)
+            print(f"note: {notice.message}", file=sys.stderr, flush=True)
+        if notice.n_done:
+            self._progress.start_at(notice.n_done)
 
     def _print(self, clip: ClipReport) -> None:
         if self._console.is_terminal and clip.stems:
@@ -55,13 +106,9 @@ class Display:
 
     def print_json(self, out_dir: Path, result: RunResult) -> None:
         """One object for the whole run."""
-        clips = [_content(clip, self.explain) for clip in result.done]
+        clips = [clip.to_json() for clip in result.done]
         failed = [vars(failure) for failure in result.failed]
         print(json.dumps({"out": str(out_dir), "clips": clips, "failed": failed}, indent=2))
-
-
-def _content(clip: ClipReport, explain: bool) -> dict[str, Any]:
-    return clip.to_json() | (clip.trail.to_json() if explain else {})
 
 
 def _lines(clip: ClipReport) -> list[str]:

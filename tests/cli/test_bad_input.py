@@ -120,7 +120,7 @@ def test_one_bad_clip_does_not_stop_the_others(s5, tmp_path, out):
     assert done.code == 1
     assert done.error.startswith(f"1 of 3 clips failed: {folder / 'bad.wav'}: not audio")
     assert sorted(path.name for path in out.iterdir()) == [
-        "a.json", "a_0_Speech.wav", "run.json", "z.json", "z_0_Dishes.wav"
+        "a.json", "a_0_Speech.wav", "manifest.jsonl", "run.json", "z.json", "z_0_Dishes.wav"
     ]  # fmt: skip
 
 
@@ -167,13 +167,14 @@ def test_unwritable_output(s5, tmp_path, good, place):
 def test_output_that_exists(s5, good, out):
     args = ("separate", good, "-o", out, "--system", "toy")
     assert s5(*args).code == 0
+    (out / "manifest.jsonl").unlink()
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     done = s5(*args)
     assert done.code == 2
     assert "--overwrite" in done.error
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert s5(*args, "--labels", "Pour", "--overwrite").code == 0
-    assert sorted(path.name for path in out.iterdir()) == ["good.json", "good_0_Pour.wav", "run.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["good.json", "good_0_Pour.wav", "manifest.jsonl", "run.json"]
 
 
 def test_two_inputs_with_one_name(s5, tmp_path, good, out):
@@ -209,6 +210,9 @@ def test_folder_without_recordings(s5, tmp_path, out):
         (["--subtype", "PCM_8"], "'PCM_8' is not one of 'PCM_16', 'PCM_24', 'FLOAT'"),
         (["--channel-order", "wxyz"], "'wxyz' is not one of"),
         (["--batch-size", "0"], "--batch-size"),
+        (["--window", "0.5"], "window 0.5 s; give 1 s or more"),
+        (["--window", "long"], "window 'long'; it is auto, none or a number of seconds"),
+        (["--device", "cpu,gpu"], "unknown device 'gpu'"),
         (["--overwite"], "--overwite"),
     ],
 )

@@ -43,7 +43,7 @@ def test_plain_lines_where_there_is_no_terminal(s5, clips, out):
         "a_1_Dishes.wav: Dishes, confidence 0.50, support –, energy – dB, separator a",
         "c: no targets",
     ]
-    assert names(out) == ["a.json", "a_0_Speech.wav", "a_1_Dishes.wav", "c.json", "run.json"]
+    assert names(out) == ["a.json", "a_0_Speech.wav", "a_1_Dishes.wav", "c.json", "manifest.jsonl", "run.json"]
 
 
 def test_a_table_on_a_terminal(s5, clips, out, monkeypatch):
@@ -66,18 +66,14 @@ def test_json_goes_to_stdout_alone(s5, clips, out):
     content = json.loads(done.out)
     assert (content["out"], content["failed"]) == (str(out), [])
     assert content["clips"] == [json.loads((out / name).read_text()) for name in ("a.json", "c.json")]
-    assert (
-        "queries"
-        in json.loads(s5("separate", clips, "-o", out, "--system", "toy", "--json", "--explain", "--overwrite").out)[
-            "clips"
-        ][0]
-    )
+    assert len(content["clips"][0]["queries"]) == 2
 
 
 def test_labels(s5, clips, out):
     done = s5("separate", clips / "c.wav", "-o", out, "--system", "toy", "--labels", "Speech, Speech,Dishes")
     assert done.code == 0
-    assert names(out) == ["c.json", "c_0_Speech.wav", "c_1_Speech.wav", "c_2_Dishes.wav", "run.json"]
+    stems = ["c_0_Speech.wav", "c_1_Speech.wav", "c_2_Dishes.wav"]
+    assert names(out) == ["c.json", *stems, "manifest.jsonl", "run.json"]
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
@@ -132,7 +128,7 @@ def test_the_default_system_writes_the_official_layout(s5, out):
     done = s5("separate", EXAMPLES / f"{name}.flac", "-o", out, "--labels", "Speech,Clapping,Speech", "--explain")
     assert (done.code, done.err) == (0, "")
     stems = [f"{name}_0_Speech.wav", f"{name}_1_Clapping.wav", f"{name}_2_Speech.wav"]
-    assert names(out) == [f"{name}.json", *stems, "run.json"]
+    assert names(out) == [f"{name}.json", *stems, "manifest.jsonl", "run.json"]
     for stem in stems:
         info = soundfile.info(out / stem)
         assert (info.frames, info.samplerate, info.channels, info.subtype) == (320_000, 32_000, 1, "PCM_16")
@@ -165,7 +161,7 @@ def test_digital_silence_has_no_targets(s5, tmp_path, out):
     write_tones(tmp_path / "silence.wav", n_samples=32_000)
     done = s5("separate", tmp_path / "silence.wav", "-o", out)
     assert (done.code, done.out) == (0, "silence: no targets\n")
-    assert names(out) == ["run.json", "silence.json"]
+    assert names(out) == ["manifest.jsonl", "run.json", "silence.json"]
 
 
 def test_the_default_is_the_same_in_python_and_on_the_command_line():
