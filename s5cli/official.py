@@ -62,6 +62,25 @@ def parse_stem_file_name(name: str, soundscape: str, suffixes: Collection[str] =
     return match[1] if match and match[1] in CLASSES else None
 
 
+@dataclass(frozen=True)
+class StemName:
+    """What the name of a submitted stem says."""
+
+    soundscape: str
+    slot: int
+    label: str
+
+
+def parse_numbered_name(name: str) -> StemName | None:
+    """Inverse of `stem_file_name`, whatever the label; None for any other name, one without a number for instance.
+
+    >>> parse_numbered_name("eval_0000_0_Speech.wav")
+    StemName(soundscape='eval_0000', slot=0, label='Speech')
+    """
+    match = re.fullmatch(r"(.+)_(0|[1-9]\d*)_([^_]+)\.wav", name)
+    return StemName(match[1], int(match[2]), match[3]) if match else None
+
+
 def soundscapes(folder: Path, suffixes: Collection[str] = WAV) -> dict[str, Path]:
     """Path of each soundscape of a folder by its name, in name order. Files of other kinds are ignored.
 
@@ -289,7 +308,7 @@ def read_dev_results(path: Path) -> DevResults:
 def _read(path: Path, parse: Callable[[Any], T], kind: str) -> T:
     try:
         return parse(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as {kind}: {type(error).__name__}: {error}") from error
 
 
@@ -298,10 +317,10 @@ def eval_problems(results: EvalResults, wavs: Iterable[str], names: Sequence[str
 
     `wavs` are the file names in `eval_out`, `names` the evaluation soundscapes.
     """
-    wavs, distinct = sorted(wavs), sorted(set(names))
+    wavs, distinct = sorted(wavs), frozenset(names)
     listed = [stem.filename for clip in results.clips for stem in clip.stems]
     problems = [f"soundscape {name} occurs {n} times" for name, n in Counter(names).items() if n > 1]
-    problems += [line for wav in wavs for line in _wav_problems(wav, distinct)]
+    problems += [problem for wav in wavs if (problem := name_problem(wav, distinct)) is not None]
     problems += [f"{wav} is listed {n} times in {EVAL_RESULTS}" for wav, n in Counter(listed).items() if n > 1]
     problems += [f"{wav} is in eval_out but not in {EVAL_RESULTS}" for wav in sorted(set(wavs) - set(listed))]
     problems += [f"{wav} is in {EVAL_RESULTS} but not in eval_out" for wav in sorted(set(listed) - set(wavs))]
@@ -317,11 +336,14 @@ def dev_problems(results: DevResults, names: Iterable[str]) -> list[str]:
     return problems
 
 
-def _wav_problems(wav: str, names: Sequence[str]) -> list[str]:
-    """The official check is stricter than the grammar: no other soundscape's name may even begin the file's name."""
-    beginnings = [name for name in names if wav.startswith(name)]
+def name_problem(wav: str, names: Collection[str]) -> str | None:
+    """What is wrong with the name of a submitted stem; `names` are the soundscapes, best as a set.
+
+    The official check is stricter than the grammar: no other soundscape's name may even begin the file's name.
+    """
+    beginnings = [wav[:end] for end in range(1, len(wav) + 1) if wav[:end] in names]
     if len(beginnings) != 1:
-        return [f"{wav} begins with the names of {len(beginnings)} soundscapes instead of one"]
+        return f"{wav} begins with the names of {len(beginnings)} soundscapes instead of one"
     if parse_stem_file_name(wav, beginnings[0]) is None:
-        return [f"{wav} is not named {beginnings[0]}_<number>_<Class>.wav with one of the 18 classes"]
-    return []
+        return f"{wav} is not named {beginnings[0]}_<number>_<Class>.wav with one of the 18 classes"
+    return None
