@@ -1,0 +1,87 @@
+"""A real run of the embedded system on the examples, its report moved away from everything, and a browser."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from s5cli.cli import exit_code
+from s5cli.report.collect import read_run
+from s5cli.report.write import Report, write_report
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ORACLE = EXAMPLES / "oracle_target"
+REQUIRED = "S5_REQUIRE_BROWSER"
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory) -> Path:
+    """What `s5 separate` makes of the examples; not to be changed."""
+    run = tmp_path_factory.mktemp("made") / "run"
+    assert exit_code(["separate", str(EXAMPLES), "-o", str(run), "--device", "cpu"]) == 0
+    return run
+
+
+@pytest.fixture
+def run(made, tmp_path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(made, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def reported(made, tmp_path_factory) -> Report:
+    """A report of the examples; not to be changed."""
+    return write_report(read_run(made, ORACLE), tmp_path_factory.mktemp("reported") / "report")
+
+
+@pytest.fixture(scope="session")
+def moved(made, tmp_path_factory) -> Path:
+    """A report that was moved to a folder with an awkward name, after its run had been deleted."""
+    folder = tmp_path_factory.mktemp("moved")
+    run = Path(shutil.copytree(made, folder / "run"))
+    write_report(read_run(run, ORACLE), folder / "report")
+    shutil.rmtree(run)
+    away = folder / "käse & co #1 100%?"
+    away.mkdir()
+    return Path(shutil.move(folder / "report", away / "report"))
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Headless Chromium. Without one these tests are skipped, or fail if the environment says that there is one."""
+    binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        missing = "no Chromium here (Debian: apt-get install chromium chromium-driver)"
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{missing}, and {REQUIRED} is set")
+        pytest.skip(missing)
+    browser = _started(binary, driver)
+    yield browser
+    browser.quit()
+
+
+def _started(binary: str, driver: str):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio"):
+        options.add_argument(argument)
+    options.add_argument("--window-size=1400,1000")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    return webdriver.Chrome(options=options, service=Service(driver))
+
+
+@pytest.fixture
+def browser(chromium):
+    """It, with nothing remembered, and silent on its console in the end."""
+    chromium.get("about:blank")
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    for log in ("browser", "performance"):
+        chromium.get_log(log)
+    yield chromium
+    assert chromium.get_log("browser") == []
+    chromium.execute_script("try { localStorage.clear(); sessionStorage.clear(); } catch {}")
