@@ -1,7 +1,7 @@
 """A small convolutional tagger for little data: log-mel (and FOA intensity) maps, five levels, a three-track head.
 
-Trained from scratch on a few hundred recordings a ViT of any size memorises them; this network has about a hundredth
-of the official tagger's parameters and reads the same recordings, one channel or four.
+About a hundredth of the official tagger's parameters, for training from scratch on a few hundred recordings; one
+channel or four.
 """
 
 from dataclasses import dataclass

@@ -250,7 +250,8 @@ class ResUNetK(nn.Module):
         """[b, m, n, f] to [b, m, p, n, f]: the p bins of each patch side by side, padded as the network sees them."""
         frames, bins = self.config.patch_frames, self.config.patch_bins
         grown = self.grow(maps).unflatten(2, (-1, frames)).unflatten(4, (-1, bins))
-        return grown.permute(0, 1, 3, 5, 2, 4).flatten(2, 3)
+        patches: Tensor = grown.permute(0, 1, 3, 5, 2, 4).flatten(2, 3)
+        return patches
 
     def unpatched(self, patches: Tensor, frames: int) -> Tensor:
         """The inverse of `patches`."""
