@@ -95,7 +95,7 @@ def load(
         resample: take files of other rates than 32 kHz too.
         offline: download nothing.
         accept_licence: accept the licences of the weights instead of being asked.
-        force_thresholds: take thresholds that were made for another system.
+        force_thresholds: take thresholds that were made for another system or with other weights.
 
     Raises:
         UsageError: an unknown system or device, or thresholds that do not fit.
@@ -108,20 +108,46 @@ def load(
     known = registry()
     entry = known.system(name)
     place = str(resolve_device(device))
-    path, given = None if thresholds is None else Path(thresholds), None
-    if path is not None:
-        given, made_for = read_thresholds(path)
-        if not force_thresholds and known.aliases.get(made_for or name, made_for or name) != entry.name:
-            raise UsageError(f"{path}: made for system {made_for!r}, not {name!r}; --force-thresholds takes it anyway")
+    given = None if thresholds is None else read_thresholds(Path(thresholds))
+    made_for = entry.name if given is None or given.system is None else known.aliases.get(given.system, given.system)
+    if given is not None and not force_thresholds and made_for != entry.name:
+        raise UsageError(
+            f"{given.path}: made for system {given.system!r}, not {name!r}; --force-thresholds takes it anyway"
+        )
+    knobs = None if given is None else given.knobs
     try:
-        built = build(name, device=place, thresholds=given, offline=offline, accept_licence=accept_licence)
+        built = build(name, device=place, thresholds=knobs, offline=offline, accept_licence=accept_licence)
     except UsageError as error:  # name and device are settled, so it is about a knob
-        raise UsageError(f"{path}: {error}") from error
-    return LoadedSystem(entry.name, cast(TunedSystem, built), place, channel_order, resample, provenance(entry.name))
+        raise UsageError(f"{thresholds}: {error}") from error
+    weights = provenance(entry.name)
+    if given is not None and not force_thresholds:
+        check_weights(given, weights)
+    return LoadedSystem(entry.name, cast(TunedSystem, built), place, channel_order, resample, weights)
 
 
-def read_thresholds(path: Path) -> tuple[Mapping[str, Any], str | None]:
-    """The [knobs] table of a TOML file, and the `system` that it says it was made for.
+@dataclass(frozen=True)
+class Thresholds:
+    """What a thresholds file says; the last two may be missing."""
+
+    path: Path
+    knobs: Mapping[str, Any]
+    system: str | None  # that it was made for
+    weights: Mapping[str, str]  # sha256 by part, with which it was made
+
+
+def check_weights(given: Thresholds, weights: Sequence[Provenance]) -> None:
+    """Raises UsageError if thresholds name other weights than those that the system runs with."""
+    for part in weights:
+        made_with = given.weights.get(part["part"], part["sha256"])
+        if made_with != part["sha256"]:
+            raise UsageError(
+                f"{given.path}: made with other weights for {part['part']} (sha256 {made_with[:12]}…, here"
+                f" {part['sha256'][:12]}…); tune again, or --force-thresholds takes it anyway"
+            )
+
+
+def read_thresholds(path: Path) -> Thresholds:
+    """A TOML file with a table [knobs], and what it says of the system and weights that it was made with.
 
     Raises:
         UsageError: not readable, not TOML, or without such a table.
@@ -135,7 +161,10 @@ def read_thresholds(path: Path) -> tuple[Mapping[str, Any], str | None]:
         raise UsageError(f"{path}: has no table [knobs]; write each threshold under it, such as `verify = 0.1`")
     if not isinstance(made_for, str | None):
         raise UsageError(f"{path}: system = {made_for!r} should be the name of a system")
-    return knobs, made_for
+    weights = content.get("weights", {})
+    if not isinstance(weights, dict) or not all(isinstance(sha256, str) for sha256 in weights.values()):
+        raise UsageError(f"{path}: [weights] should hold the sha256 of each part")
+    return Thresholds(path, knobs, made_for, weights)
 
 
 def named_queries(labels: Sequence[str], n_clips: int) -> Queries | None:

@@ -2,8 +2,8 @@
 
 One thread reads ahead, one per device separates (the first device's is the caller's, so that a signal stops the
 networks at once), one writes; bounded queues keep them within a few batches of each other. A run on other machines
-takes the place of `_separate_with_threads`: it has its workers do `work.read_batch` and `work.Worker`, and gives
-`results.take` what they return, so that names, resuming and the list of failures stay the same.
+(`s5cli.cluster`) takes the place of `_separate_with_threads`: it has its workers do `work.read_batch` and
+`work.Worker`, and gives `results.take` what they return, so names, resuming and the list of failures stay the same.
 """
 
 from __future__ import annotations

@@ -17,13 +17,17 @@ Axis = Literal["linear", "db", "logit"]
 
 @dataclass(frozen=True)
 class Knob:
-    """One threshold: its default, the range a tuner searches and that range's axis, whether classes may differ."""
+    """One threshold: its default, the range a tuner searches and that range's axis, whether classes may differ.
+
+    Knobs of one `stage` are searched together; stages follow one another as a flow's table of knobs has them.
+    """
 
     default: float
     low: float
     high: float
     axis: Axis = "linear"
     per_class: bool = False
+    stage: str = "thresholds"
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,10 @@ class Setting:
 
     def of(self, name: str, classes: Ints) -> Floats:
         """The knob's value for each class index in `classes` (any shape; empty slots get class 0's, mask them)."""
-        value = np.broadcast_to(np.asarray(self.values[name], dtype=np.float64), (N_CLASSES,))
-        return np.asarray(value[np.maximum(classes, 0)])
+        value = np.asarray(self.values[name], dtype=np.float64)
+        if value.ndim == 0:
+            return np.broadcast_to(value, classes.shape)
+        return value.take(np.maximum(classes, 0).T).T  # in the order that the classes have in memory
 
 
 def setting(knobs: Mapping[str, Knob], given: Mapping[str, float | Mapping[str, float]] | None = None) -> Setting:

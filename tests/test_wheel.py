@@ -34,7 +34,9 @@ def wheel(tmp_path_factory):
 
 def test_it_carries_every_data_file(wheel):
     packed = set(zipfile.ZipFile(wheel).namelist())
-    data = {path for path in (ROOT / "s5cli").rglob("*") if path.suffix in {".toml", ".safetensors", ".md"}}
+    data = {
+        path for path in (ROOT / "s5cli").rglob("*") if path.suffix in {".toml", ".safetensors", ".md", ".css", ".js"}
+    }
     assert {str(path.relative_to(ROOT)) for path in data} | {"s5cli/weights.toml"} <= packed
     assert not [name for name in packed if name.startswith(("tests", "examples", "benchmarks"))]
 

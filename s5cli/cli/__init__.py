@@ -10,7 +10,22 @@ from typing import Annotated
 import typer
 
 from s5cli import __version__
-from s5cli.cli import doctor, download, evaluate, separate, synth, systems, train, weights
+from s5cli.cli import (
+    compare,
+    doctor,
+    download,
+    evaluate,
+    package,
+    report,
+    separate,
+    study,
+    synth,
+    systems,
+    train,
+    tune,
+    validate,
+    weights,
+)
 from s5cli.errors import S5Error
 
 BROKEN_PIPE = 141  # as the shell reports a program that SIGPIPE ended; Windows has no such signal
@@ -40,11 +55,17 @@ def s5(
 
 app.command()(separate.separate)
 app.command()(evaluate.evaluate)
+app.command()(compare.compare)
+app.command()(report.report)
+app.command()(package.package)
+app.command()(validate.validate)
 app.command()(systems.systems)
 app.command()(download.download)
 app.add_typer(weights.app, name="weights")
 app.command()(synth.synth)
 app.command()(train.train)
+app.command()(tune.tune)
+app.add_typer(study.app, name="study")
 app.command()(doctor.doctor)
 
 

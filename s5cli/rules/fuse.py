@@ -7,13 +7,19 @@ setting.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from s5cli.knobs import Setting
 from s5cli.labels import N_SLOTS
+from s5cli.rules.pick import pick
 from s5cli.rules.propose import Proposals, propose
 from s5cli.scene import EMPTY, Bools, Floats, Ints, Queries, Tags
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,14 @@ class Candidates:
     by_4ch: Bools  # [b, c]
     by_1ch: Bools  # [b, c]
 
-    @property
+    @cached_property
     def paired(self) -> Bools:
         return self.by_4ch & self.by_1ch
+
+    @cached_property
+    def own(self) -> Floats:
+        """[b, c], a solo's probability: it has one of the two."""
+        return self.p_4ch + self.p_1ch
 
 
 @dataclass(frozen=True)
@@ -134,24 +145,25 @@ def rank(candidates: Candidates, setting: Setting) -> Fused:
     array([[ 3, -1, -1]])
     """
     w4, paired = setting.scalar("w4"), candidates.paired
-    own = candidates.p_4ch + candidates.p_1ch  # a solo has one of the two
-    confidence = np.where(paired, w4 * candidates.p_4ch + (1 - w4) * candidates.p_1ch, own)
+    confidence = np.where(paired, w4 * candidates.p_4ch + (1 - w4) * candidates.p_1ch, candidates.own)
     solo_4ch = candidates.by_4ch & (candidates.p_4ch >= setting.scalar("solo_4ch"))
     solo_1ch = candidates.by_1ch & (candidates.p_1ch >= setting.scalar("solo_1ch"))
     passed = paired | solo_4ch | solo_1ch
-    order = np.argsort(np.where(passed, -confidence, np.inf), axis=1, kind="stable")
-    return Fused(_queries(candidates, confidence, passed, order), candidates, confidence, passed, order)
+    rank_by = np.where(passed, -confidence, np.inf)
+    order = np.argsort(rank_by, axis=1, kind="stable")
+    return Fused(_queries(candidates.classes, rank_by, order), candidates, confidence, passed, order)
 
 
-def _queries(candidates: Candidates, confidence: Floats, passed: Bools, order: Ints) -> Queries:
-    best = order[:, :N_SLOTS]
-    kept = np.take_along_axis(passed, best, axis=1)
-    classes = np.where(kept, np.take_along_axis(candidates.classes, best, axis=1), EMPTY)
-    spare = ((0, 0), (0, N_SLOTS - best.shape[1]))
-    return Queries(
-        np.pad(classes, spare, constant_values=EMPTY),
-        np.pad(np.where(kept, np.take_along_axis(confidence, best, axis=1), 0.0), spare),
-    )
+def _queries(classes: Ints, rank_by: Floats, order: Ints) -> Queries:
+    best, first = pick(order[:, :N_SLOTS], rank_by, classes)
+    passed = best < np.inf
+    return Queries(_padded(np.where(passed, first, EMPTY), EMPTY), _padded(np.where(passed, -best, 0.0), 0.0))
+
+
+def _padded(values: npt.NDArray[T], fill: float) -> npt.NDArray[T]:
+    """[b, c] to [b, 3], if c is less."""
+    spare = N_SLOTS - values.shape[1]
+    return np.pad(values, ((0, 0), (0, spare)), constant_values=fill) if spare > 0 else values
 
 
 def named(queries: Queries) -> Fused:

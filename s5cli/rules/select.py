@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 
 from s5cli.scene import Bools, Floats, Ints, Queries
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which of separator B's slots stands against each of A's, and where it is the better one."""
-
-    match: Ints  # [b, s], B's slot
-    from_b: Bools  # [b, s]
 
 
 def match(classes: Ints, correlation: Floats) -> Ints:
@@ -39,14 +30,12 @@ def match(classes: Ints, correlation: Floats) -> Ints:
     return np.asarray(orders[np.where(allowed, likeness, -1.0).argmax(axis=1)])
 
 
-def select(queries: Queries, correlation: Floats, support_a: Floats, support_b: Floats) -> Selection:
-    """Each slot keeps the stem with the higher support for its query class, A's on ties.
+def better(queries: Queries, support_a: Floats, support_b: Floats) -> Bools:
+    """Which slots keep B's stem: those where re-tagging supports the query class more than in A's; A's on ties.
 
-    Shapes: supports [b, s], correlation [b, s, s]; B's support in B's own slot order. Raises as `match` does.
+    Shapes: [b, s] throughout, B's support in the order that `match` gives.
 
-    >>> select(Queries(np.array([[15]]), np.array([[1.0]])), np.ones((1, 1, 1)), np.array([[0.2]]), np.array([[0.7]]))
-    Selection(match=array([[0]]), from_b=array([[ True]]))
+    >>> better(Queries(np.array([[15, 7]]), np.ones((1, 2))), np.array([[0.2, 0.7]]), np.array([[0.7, 0.7]]))
+    array([[ True, False]])
     """
-    order = match(queries.classes, correlation)
-    better = np.take_along_axis(support_b, order, axis=1) > support_a
-    return Selection(order, queries.active & better)
+    return queries.active & (support_b > support_a)

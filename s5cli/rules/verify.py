@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from s5cli.knobs import Setting
+from s5cli.rules.pick import closing, pick
 from s5cli.scene import EMPTY, Bools, Floats, Ints, Queries, Tags
 
 
@@ -40,25 +41,13 @@ def verify(queries: Queries, support: Floats, setting: Setting) -> Bools:
     return queries.active & ~(unconfirmed & unsure)
 
 
-def closing(keep: Bools) -> Ints:
-    """For each slot of the cleaned list its index in the old one, EMPTY beyond its end. Shapes: [b, s].
-
-    >>> closing(np.array([[False, True, True]]))
-    array([[ 1,  2, -1]])
-    """
-    order = np.argsort(~keep, axis=1, kind="stable")
-    return np.where(np.take_along_axis(keep, order, axis=1), order, EMPTY)
-
-
 def compact(queries: Queries, keep: Bools) -> Queries:
     """The cleaned list: what is kept, in its order, gaps closed, empty slots last. Shapes: [b, s].
 
     >>> compact(Queries(np.array([[3, 15, 7]]), np.array([[0.8, 0.4, 0.3]])), np.array([[True, False, True]]))
     Queries(classes=array([[ 3,  7, -1]]), confidence=array([[0.8, 0.3, 0. ]]))
     """
-    order = closing(keep)
-    kept = order != EMPTY
-    return Queries(
-        np.where(kept, np.take_along_axis(queries.classes, order, axis=1), EMPTY),
-        np.where(kept, np.take_along_axis(queries.confidence, order, axis=1), 0.0),
-    )
+    found = closing(keep)
+    kept = found != EMPTY
+    classes, confidence = pick(np.maximum(found, 0), queries.classes, queries.confidence)
+    return Queries(np.where(kept, classes, EMPTY), np.where(kept, confidence, 0.0))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
+import numpy as np
 
 from s5cli.knobs import Knob, Setting
-from s5cli.labels import CLASSES
 from s5cli.rules.slots import Slots, official_slots
-from s5cli.scene import EMPTY, Queries, Scene, Separator, Stem, Tagger, Tap, quiet
+from s5cli.scene import Queries, Scene, Separator, Stem, Tagger, Tap, quiet
+from s5cli.steps.answer import Answer
+from s5cli.steps.hear import Separate
+from s5cli.steps.listen import Listen
 
 
 class Baseline:
     """Argmax per track, silent tracks last, one separator pass; every stem is reported with its softmax probability.
 
-    Taps: "tags" (Tags), "queries" (Slots), "separated" (list of waveforms [s, t]). With queries that a user named
-    there are no tags.
+    Taps: "tags" (Tags), "queries" (Slots), "separated" (Separated). With queries that a user named there are no tags.
     """
 
     knobs: Mapping[str, Knob] = {}
@@ -26,25 +27,21 @@ class Baseline:
         self.separator = separator
         self.setting = setting
         self.nparams = tagger.nparams + separator.nparams
+        self.listen = Listen(tagger)
+        self.separate = Separate(separator)
 
     def __call__(self, scenes: Sequence[Scene], tap: Tap = quiet, queries: Queries | None = None) -> list[list[Stem]]:
+        return self.decide(scenes, tap, queries).stems()
+
+    def decide(self, scenes: Sequence[Scene], tap: Tap = quiet, queries: Queries | None = None) -> Answer:
         slots = self._slots(scenes, tap) if queries is None else Slots(queries.classes, queries.confidence)
         tap("queries", slots)
-        waveforms = self.separator(scenes, slots.queries)
-        tap("separated", waveforms)
-        return [_stems(slots, row, audio) for row, audio in enumerate(waveforms)]
+        stems = self.separate(scenes, slots.classes)
+        tap("separated", stems)
+        place = np.broadcast_to(np.arange(slots.classes.shape[1]), slots.classes.shape)
+        return Answer(slots.classes, place, slots.probability, stems.waveforms)
 
     def _slots(self, scenes: Sequence[Scene], tap: Tap) -> Slots:
-        tags = self.tagger(scenes)
+        tags = self.listen(scenes)
         tap("tags", tags)
         return official_slots(tags)
-
-
-def _stems(slots: Slots, row: int, audio: Tensor) -> list[Stem]:
-    """The active slots of one clip; audio [s, t]."""
-    asked = zip(slots.classes[row].tolist(), slots.probability[row].tolist(), strict=True)
-    return [
-        Stem(CLASSES[index], slot, confidence, audio[slot].cpu().clone())
-        for slot, (index, confidence) in enumerate(asked)
-        if index != EMPTY
-    ]

@@ -1,0 +1,80 @@
+"""`s5 study`: what each part of a system is worth."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from s5cli.cli.tune import Teller
+
+if TYPE_CHECKING:
+    from s5cli.study.studies import Study
+
+app = typer.Typer(help="What each part of a system is worth, on data with references.", no_args_is_help=True)
+
+Data = Annotated[Path, typer.Argument(help="Data set: a folder with soundscape/ and oracle_target/.")]
+Clips = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N clips, by name.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Clips that go through networks together.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON, every class and clip included.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
+Accept = Annotated[bool, typer.Option("--accept-licence", help="Accept the licences of weights to be downloaded.")]
+
+
+@app.command()
+def oracle(
+    data: Data,
+    system: Annotated[list[str] | None, typer.Option(help="One of `s5 systems`; may be repeated.")] = None,
+    clips: Clips = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 4,
+    as_json: AsJson = False,
+    offline: Offline = False,
+    accept_licence: Accept = False,
+) -> None:
+    """Name the true labels to unchanged separators: what a system would score if its taggers were always right."""
+    from s5cli.study import studies
+    from s5cli.tune.tuner import Options
+
+    options = Options(device, batch_size, offline=offline, accept_licence=accept_licence)
+    _print(studies.oracle(data, system or ["tagging-driven-compact"], clips, options, Teller()), as_json)
+
+
+@app.command()
+def ablation(
+    data: Data,
+    family: Annotated[str, typer.Option(help="Systems that differ in their number.")] = "tagging-driven-compact",
+    tuned: Annotated[bool, typer.Option("--tuned", help="Tune thresholds too, with cross-validation.")] = False,
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where evidence is kept.")] = None,
+    folds: Annotated[int, typer.Option(metavar="N", min=2, help="Folds of the cross-validation.")] = 5,
+    max_new_lists: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Query lists that a search may newly ask (2 a clip).")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Processes that replay settings (one for each core).")
+    ] = None,
+    clips: Clips = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 4,
+    as_json: AsJson = False,
+    offline: Offline = False,
+    accept_licence: Accept = False,
+) -> None:
+    """Score the ladder of a family: baselines, its systems from 0 up, true labels; beside the trivial answers."""
+    from s5cli.errors import UsageError
+    from s5cli.study import studies
+    from s5cli.tune.tuner import Options
+    from s5cli.tune.workers import usable_workers
+
+    if tuned != (cache is not None):
+        raise UsageError("--tuned and --cache DIR go together: tuning keeps there what networks said")
+    cores = workers or usable_workers()
+    options = Options(device, batch_size, folds, max_new_lists, 0, cores, offline, accept_licence)
+    _print(studies.ablation(data, family, cache, clips, options, Teller()), as_json)
+
+
+def _print(found: "Study", as_json: bool) -> None:
+    print("\r\033[K" if sys.stderr.isatty() else "", end="", file=sys.stderr)
+    print(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(found.lines()))

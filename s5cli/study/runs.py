@@ -1,0 +1,82 @@
+"""Systems run over a data set and scored in memory, as `s5 evaluate` scores what `s5 separate` writes.
+
+Stems are scored as float32, before a file rounds them. Clips of one length go through the networks together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from s5cli.errors import InputError
+from s5cli.evaluate import ClipResult, Evaluation, evaluation, score_clip
+from s5cli.labels import CLASSES, N_SLOTS
+from s5cli.scene import EMPTY, Ints, Queries, System
+from s5cli.study.ladder import Rung, with_entry
+from s5cli.tune.clips import Clip, DevSet, HeldClip, held_batches
+from s5cli.tune.trials import Tell
+from s5cli.tune.tuner import Options
+from s5cli.weights.build import build
+from s5cli.weights.device import resolve_device
+from s5cli.weights.registry import Registry
+
+if TYPE_CHECKING:
+    from s5cli.scene import Stem
+
+
+def run(rung: Rung, data: DevSet, known: Registry, options: Options, tell: Tell) -> Evaluation:
+    """A rung's system over all clips, with the thresholds of its section.
+
+    Raises:
+        InputError: a clip that cannot be used, or has more targets than a system can be asked for.
+        UsageError: an unknown device.
+        WeightsError: weights that are missing, damaged or not licensed yet.
+    """
+    system = build(
+        rung.entry.name,
+        device=str(resolve_device(options.device)),
+        offline=options.offline,
+        accept_licence=options.accept_licence,
+        registry=with_entry(known, rung.entry),
+    )
+    found: list[ClipResult] = []
+    for result in results(system, data.clips, options.batch_size, rung.true_labels):
+        found.append(result)
+        tell(f"{rung.title}: {len(found)} of {len(data.clips)} clips")
+    return evaluation(found)
+
+
+def results(system: System, clips: Sequence[Clip], batch_size: int, true_labels: bool = False) -> Iterator[ClipResult]:
+    """Every clip's answer, scored. With true labels the references' classes are named to the system."""
+    waiting = iter(clips)
+    for batch in held_batches(clips, batch_size):
+        rows = list(islice(waiting, len(batch)))
+        queries = true_queries(rows) if true_labels else None
+        for clip, scene, stems in zip(rows, batch, system(batch, queries=queries), strict=True):
+            yield scored(clip, scene, stems)
+
+
+def true_queries(clips: Sequence[Clip]) -> Queries:
+    """The references' classes, [b, 3], as a user would name them.
+
+    Raises:
+        InputError: a clip has more targets than a system can be asked for.
+    """
+    classes: Ints = np.full((len(clips), N_SLOTS), EMPTY, dtype=np.int64)
+    for row, clip in zip(classes, clips, strict=True):
+        if len(clip.classes) > N_SLOTS:
+            raise InputError(f"{clip.mixture}: has {len(clip.classes)} references; a system separates {N_SLOTS}")
+        row[: len(clip.classes)] = clip.classes
+    return Queries(classes, np.where(classes == EMPTY, 0.0, 1.0))
+
+
+def scored(clip: Clip, scene: HeldClip, stems: Sequence[Stem]) -> ClipResult:
+    """One clip's stems against its references."""
+    audio = [stem.audio.numpy() for stem in stems]
+    est = np.stack(audio) if audio else np.zeros((0, scene.audio.shape[1]), np.float32)
+    labels = [CLASSES[index] for index in clip.classes]
+    mixture = scene.audio[0].numpy()
+    return score_clip(clip.name, [stem.label for stem in stems], est, labels, scene.references, mixture)

@@ -1,0 +1,150 @@
+"""`s5 study` as functions: true labels to the separators, and the ladder of a family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from s5cli.errors import NeedsTrainingError, UsageError
+from s5cli.evaluate import Evaluation
+from s5cli.study.ladder import Rung, ladder
+from s5cli.study.runs import run
+from s5cli.study.table import Row, evaluated, lines, tuned_rows
+from s5cli.study.tuned import Tuned, tuned
+from s5cli.tune.clips import DevSet, open_devset
+from s5cli.tune.evidence import Store
+from s5cli.tune.folds import folds
+from s5cli.tune.trials import Tell, untold
+from s5cli.tune.tuner import Options
+from s5cli.weights.fetch import Access, fetch_all
+from s5cli.weights.registry import Registry, registry
+
+
+@dataclass(frozen=True)
+class Study:
+    """Rows of a table, and all that they were taken from."""
+
+    data: str  # folder
+    n_clips: int
+    rows: tuple[Row, ...]
+    runs: Mapping[str, Evaluation]  # by the row's title
+    tuned: Mapping[str, Tuned]  # by the system's name
+    left_out: tuple[str, ...] = ()  # why some rows are missing
+
+    def lines(self) -> Iterator[str]:
+        """For people: the clips, and the table in Markdown."""
+        yield f"{self.n_clips} clips of {self.data}"
+        yield ""
+        yield from lines(self.rows)
+        yield from (f"left out: {reason}" for reason in self.left_out)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, also per class and per clip."""
+        return {
+            "data": {"folder": self.data, "clips": self.n_clips},
+            "rows": [asdict(row) | {"title": row.title.strip(), "margin_db": row.margin_db} for row in self.rows],
+            "runs": {title: found.to_json() for title, found in self.runs.items()},
+            "tuned": {name: found.to_json() for name, found in self.tuned.items()},
+            "left_out": list(self.left_out),
+        }
+
+
+def oracle(
+    data: Path, systems: Sequence[str], n_clips: int | None = None, options: Options | None = None, tell: Tell = untold
+) -> Study:
+    """The references' labels named to unchanged systems: what they would score if their taggers were always right.
+
+    Args:
+        data: a folder in official layout.
+        systems: names of the registry.
+        n_clips: only the first so many.
+
+    Raises:
+        UsageError: an unknown system or device, or a folder that does not exist.
+        InputError: a clip that cannot be used, or has more targets than a system can be asked for.
+        WeightsError: weights that are missing, damaged or not licensed yet.
+    """
+    known = registry()
+    rungs = [Rung(name, known.system(name), true_labels=True) for name in systems]
+    clips = first_clips(open_devset(data), n_clips)
+    runs = {rung.title: run(rung, clips, known, options or Options(), tell) for rung in rungs}
+    rows = tuple(evaluated(f"{title}, true labels", found) for title, found in runs.items())
+    return Study(str(data), len(clips.clips), rows, runs, {})
+
+
+def ablation(
+    data: Path,
+    family: str,
+    cache: Path | None = None,
+    n_clips: int | None = None,
+    options: Options | None = None,
+    tell: Tell = untold,
+) -> Study:
+    """The ladder of a family: baselines, fine-tuned tagger without rules, systems 0, 1, …, and true labels.
+
+    Systems with networks that nobody has trained yet are left out, and `left_out` says so.
+
+    Args:
+        data: a folder in official layout.
+        family: such as "tagging-driven-compact".
+        cache: where evidence is kept. With one, thresholds are tuned too, with cross-validation.
+        n_clips: only the first so many.
+
+    Raises:
+        UsageError: an unknown family or device, a folder that does not exist, or folds that cannot be made.
+        InputError: a clip that cannot be used, or has more targets than a system can be asked for.
+        WeightsError: weights that are missing, damaged or not licensed yet.
+        OutputError: the cache cannot be written to.
+    """
+    known, chosen = registry(), options or Options()
+    rungs, left_out = available(ladder(family, known), known, chosen)
+    clips = first_clips(open_devset(data), n_clips)
+    if cache:  # a search comes last and takes long, so what stands in its way is found out now
+        folds(clips.references.count, chosen.folds, chosen.seed)
+        Store(cache)
+    found: dict[tuple[object, ...], Evaluation] = {}
+    for rung in rungs:
+        if rung.content not in found:
+            found[rung.content] = run(rung, clips, known, chosen, tell)
+    runs = {rung.title: found[rung.content] for rung in rungs}
+    searches = {r.title: tuned(r.entry, clips, cache, chosen, tell) for r in rungs if cache and r.has_thresholds}
+    rows = [row for title, one in runs.items() for row in _rows(title, one, searches.get(title))]
+    return Study(str(data), len(clips.clips), tuple(rows), runs, searches, left_out)
+
+
+def available(rungs: Sequence[Rung], known: Registry, options: Options) -> tuple[list[Rung], tuple[str, ...]]:
+    """The rungs whose weights there are, fetched now; of the others, which nobody has trained yet, what they need.
+
+    Raises:
+        NeedsTrainingError: there is none.
+        WeightsError: weights cannot be fetched, or are not licensed yet.
+    """
+    found, left_out = [], []
+    access = Access(options.offline, options.accept_licence)
+    for rung in rungs:
+        try:
+            fetch_all(f"system {rung.entry.name!r}", rung.entry.files, known, access)
+            found.append(rung)
+        except NeedsTrainingError as error:
+            left_out.append(str(error))
+    if not found:
+        raise NeedsTrainingError(left_out[0])
+    return found, tuple(dict.fromkeys(left_out))
+
+
+def _rows(title: str, found: Evaluation, search: Tuned | None) -> tuple[Row, ...]:
+    own = evaluated(title, found)
+    return (own, *tuned_rows(search, [clip.products for clip in found.clips])) if search else (own,)
+
+
+def first_clips(data: DevSet, n_clips: int | None) -> DevSet:
+    """The first clips in name order; None: all.
+
+    Raises:
+        UsageError: fewer than one.
+    """
+    if n_clips is not None and n_clips < 1:
+        raise UsageError(f"{n_clips} clips; give 1 or more")
+    return replace(data, clips=data.clips[:n_clips])

@@ -1,0 +1,96 @@
+"""Thresholds of a rung tuned on a data set, and what they are worth on clips that they were not tuned on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s5cli.metric import ReferenceProducts, TrivialScores, trivial_scores
+from s5cli.tune.clips import DevSet
+from s5cli.tune.crossval import HeldOut, cross_validate
+from s5cli.tune.fates import trails
+from s5cli.tune.folds import folds
+from s5cli.tune.result import plain, scores
+from s5cli.tune.score import Outcome
+from s5cli.tune.search import Candidate, Milestone, Search
+from s5cli.tune.trials import Tell
+from s5cli.tune.tuner import LISTS_PER_CLIP, Options, prepared, searchable, searched
+from s5cli.weights.registry import SystemEntry
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A system's thresholds: the best on all clips, and the held-out score of cross-validation."""
+
+    system: str
+    milestones: tuple[Milestone, ...]
+    held_out: HeldOut
+    n_targets: tuple[int, ...]  # of each clip
+    labels: tuple[tuple[str, ...], ...]  # reported of each clip with the best thresholds
+
+    @property
+    def best(self) -> Candidate:
+        return self.milestones[-1].best
+
+    def false_alarm_percent(self, outcome: Outcome) -> float | None:
+        """Share of the clips without targets that were given a stem."""
+        empty = np.array(self.n_targets) == 0
+        return float(100 * (outcome.fp[empty] > 0).mean()) if empty.any() else None
+
+    def trivial(self, products: Sequence[ReferenceProducts]) -> TrivialScores:
+        """The trivial answers under the labels of the best thresholds."""
+        return trivial_scores(products, self.labels)
+
+    def to_json(self) -> dict[str, Any]:
+        """Thresholds and scores, numbers in the unit that their name ends with."""
+        gain = self.held_out.gain
+        return {
+            "knobs": {name: plain(value) for name, value in self.best.setting.values.items()},
+            "stages": [{"stage": one.stage, "capi_sdri_db": one.best.score_db} for one in self.milestones],
+            "same_clips": scores(self.best.outcome),
+            "held_out": scores(self.held_out.tuned),
+            "gain_db": known(gain.mean_db),
+            "gain_interval_db": None if gain.interval is None else [gain.interval.low, gain.interval.high],
+            "folds": [
+                {"clips": clips, "in_sample_db": known(tuned), "held_out_db": known(score)}
+                for clips, tuned, score in self.held_out.folds
+            ],
+        }
+
+
+def known(value: float) -> float | None:
+    """None where there was nothing to take a mean of."""
+    return None if np.isnan(value) else value
+
+
+def tuned(entry: SystemEntry, data: DevSet, cache: Path, options: Options, tell: Tell) -> Tuned:
+    """Cross-validation of the whole search, then the search on all clips, as `s5 tune` does them.
+
+    Raises:
+        UsageError: folds that cannot be made.
+        InputError: a clip that cannot be used.
+        WeightsError: weights that are missing, damaged or not licensed yet.
+        OutputError: the cache cannot be written to.
+    """
+
+    def told(line: str) -> None:
+        tell(f"{entry.name}, {line}")
+
+    held = folds(data.references.count, options.folds, options.seed)
+    trials = prepared(entry, data, cache, options, told)
+    knobs = searchable(trials.system, entry)
+    search = Search(trials, knobs, np.ones(len(data.clips), dtype=np.bool_))
+    start = search.candidate(trials.system.setting)
+    per_class = any(knob.per_class for knob in knobs.values())
+    budget = LISTS_PER_CLIP * len(data.clips) if options.max_new_lists is None else options.max_new_lists
+    trials.memory.start_counting()
+    validated = cross_validate(search, start, held, per_class, budget)
+    trials.memory.allow(budget)
+    milestones = tuple(searched(search, start, validated, per_class))
+    clips = trails(trials, milestones[-1].best.setting)
+    labels = tuple(tuple(query.label for query in clip.reported) for clip in clips)
+    return Tuned(entry.name, milestones, validated, tuple(data.references.count.tolist()), labels)

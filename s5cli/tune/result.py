@@ -1,0 +1,195 @@
+"""What a search found: thresholds, and all that is needed to judge them, as a TOML file that `s5 separate` takes."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s5cli.audio import write_file
+from s5cli.errors import UsageError
+from s5cli.knobs import Setting
+from s5cli.labels import CLASSES
+from s5cli.scene import Floats
+from s5cli.tune.crossval import NONE_DB, HeldOut
+from s5cli.tune.score import Outcome
+from s5cli.tune.search import Milestone
+from s5cli.tune.trials import Effort
+
+Table = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Thresholds for a system, and how they were come by."""
+
+    system: str
+    setting: Setting
+    untuned: Outcome
+    tuned: Outcome
+    milestones: tuple[Milestone, ...]
+    held_out: HeldOut | None  # None: nothing to tune, or no folds
+    seed: int
+    data: str  # folder
+    fingerprint: str  # of the data
+    weights: Mapping[str, str]  # sha256 by part
+    effort: Effort
+    program: str
+    date: str
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against taking the thresholds."""
+        return tuple(_warnings(self))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, numbers in the unit that their name ends with; infinity as None, meaning never."""
+        return {
+            "system": self.system,
+            "program": self.program,
+            "date": self.date,
+            "knobs": {name: plain(value) for name, value in self.setting.values.items()},
+            "score": {"tuned": scores(self.tuned), "default": scores(self.untuned)},
+            "stages": [{"stage": one.stage, "capi_sdri_db": one.best.score_db} for one in self.milestones],
+            "held_out": _held_out(self.held_out, self.seed) if self.held_out else {},
+            "data": {"folder": self.data, "clips": len(self.tuned.unseen), "fingerprint": self.fingerprint},
+            "weights": dict(self.weights),
+            "search": vars(self.effort),
+            "warnings": list(self.warnings),
+        }
+
+    def to_toml(self) -> str:
+        """The same, in the form of a thresholds file."""
+        return "".join(f"{line}\n" for line in toml(self.to_json()))
+
+    def write(self, path: Path) -> None:
+        """Writes the thresholds file, whole or not at all.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        write_file(path, self.to_toml().encode())
+
+
+def check_place(path: Path) -> None:
+    """Finds out before a long search whether its result can be written.
+
+    Raises:
+        UsageError: the folder does not exist, or the path is one.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; name a file for the thresholds")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path}: its folder does not exist; make it, or name another file")
+
+
+def _warnings(result: Result) -> Iterator[str]:
+    held_out = result.held_out
+    if held_out is None:
+        return
+    gain, interval = held_out.gain.mean_db, held_out.gain.interval
+    if not gain > 0:
+        yield (
+            f"tuning does not transfer: clips that it has not seen change by {gain:+.3f} dB against the defaults;"
+            " keep the defaults, or tune on more data"
+        )
+    elif interval is None or interval.low <= 0:
+        low, high = (interval.low, interval.high) if interval else (math.nan, math.nan)
+        yield (
+            f"it is not certain that tuning transfers: on clips that it has not seen it gains {gain:+.3f} dB,"
+            f" 95 % interval {low:+.3f} to {high:+.3f}"
+        )
+    if len(held_out.by_margin_db) > 1 and held_out.margin_db == NONE_DB:
+        yield "values for single classes gain nothing on clips that the search has not seen; all classes are left alike"
+
+
+def scores(outcome: Outcome) -> dict[str, float | None]:
+    """Score and accuracies over all clips; None where there is nothing to take a mean of."""
+    values = {
+        "capi_sdri_db": outcome.mean_db(),
+        "accuracy_mixture_percent": outcome.accuracy_mixture_percent(),
+        "accuracy_source_percent": outcome.accuracy_source_percent(),
+    }
+    return {name: _finite(value) for name, value in values.items()}
+
+
+def _held_out(found: HeldOut, seed: int) -> dict[str, Any]:
+    return {
+        **scores(found.tuned),
+        "interval_db": _ends(found.score.interval),
+        "gain_db": _finite(found.gain.mean_db),
+        "gain_interval_db": _ends(found.gain.interval),
+        "folds": len(found.folds),
+        "seed": seed,
+        "margin_db": _finite(found.margin_db),
+        "by_margin": [
+            {"margin_db": _finite(margin), "capi_sdri_db": _finite(score)}
+            for margin, score in sorted(found.by_margin_db.items())
+        ],
+        "by_fold": [
+            {"clips": clips, "in_sample_db": _finite(tuned), "held_out_db": _finite(score)}
+            for clips, tuned, score in found.folds
+        ],
+    }
+
+
+def _ends(interval: Any) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def plain(value: float | Floats) -> float | dict[str, float]:
+    """A knob as a thresholds file writes it: one number if all classes agree."""
+    numbers = np.ravel(value).tolist()
+    if len(set(numbers)) == 1:
+        return float(numbers[0])
+    return dict(zip(CLASSES, numbers, strict=True))
+
+
+def toml(content: Table, path: str = "") -> Iterator[str]:
+    """Plain values as lines of TOML; what is None is left out, since TOML has no such thing.
+
+    >>> list(toml({"a": 1, "b": {"c": [0.5], "d": None}, "e": [{"f": "x"}]}))
+    ['a = 1', '', '[b]', 'c = [0.5]', '', '[[e]]', 'f = "x"']
+    """
+    tables = {key: value for key, value in content.items() if isinstance(value, Mapping)}
+    lists = {key: value for key, value in content.items() if _of_tables(value)}
+    for key, value in content.items():
+        if key not in tables and key not in lists and value is not None:
+            yield f"{key} = {_value(value)}"
+    for key, value in tables.items():
+        yield from ("", f"[{path}{key}]")
+        yield from toml(value, f"{path}{key}.")
+    for key, value in lists.items():
+        for one in value:
+            yield from ("", f"[[{path}{key}]]")
+            yield from toml(one, f"{path}{key}.")
+
+
+def _of_tables(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and any(isinstance(one, Mapping) for one in value)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(_value(one) for one in value) + "]"
+    return repr(value)
+
+
+def _text(value: str) -> str:
+    escaped = "".join(f"\\{c}" if c in '"\\' else c if c.isprintable() else f"\\u{ord(c):04x}" for c in value)
+    text = f'"{escaped}"'
+    tomllib.loads(f"text = {text}")  # a lone surrogate of an odd file name has no form in TOML
+    return text

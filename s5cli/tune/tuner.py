@@ -1,0 +1,123 @@
+"""`s5 tune` as a function: evidence, search, cross-validation, result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from s5cli import __version__
+from s5cli.knobs import Knob
+from s5cli.tune.clips import DevSet, open_devset
+from s5cli.tune.crossval import NONE_DB, HeldOut, cross_validate
+from s5cli.tune.evidence import Store, digest
+from s5cli.tune.folds import folds
+from s5cli.tune.record import Memory, TunableSystem, step_fingerprint, steps_of
+from s5cli.tune.result import Result
+from s5cli.tune.search import Candidate, Milestone, Search
+from s5cli.tune.trials import Tell, Trials, untold
+from s5cli.weights import registry as registries
+from s5cli.weights.build import build, provenance
+from s5cli.weights.device import resolve_device
+from s5cli.weights.fetch import locate
+from s5cli.weights.hashes import sha256_of
+from s5cli.weights.registry import SystemEntry
+
+LISTS_PER_CLIP = 2  # that a search may newly ask, unless told otherwise
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a search is run."""
+
+    device: str = "auto"
+    batch_size: int = 4
+    folds: int = 5  # 0: no cross-validation
+    max_new_lists: int | None = None  # None: `LISTS_PER_CLIP` for each clip
+    seed: int = 0
+    workers: int = 1
+    offline: bool = False
+    accept_licence: bool = False
+
+
+def tune(system: str, data: Path, cache: Path, options: Options | None = None, tell: Tell = untold) -> Result:
+    """Searches a system's thresholds on a development set in official layout.
+
+    Networks run once for each clip and query list; what they said is kept in `cache`, from where an interrupted search
+    goes on and later ones start. Every score is exact.
+
+    Raises:
+        UsageError: an unknown system or device, a folder that does not exist, or folds that cannot be made.
+        InputError: a clip that cannot be used.
+        WeightsError: weights that are missing, damaged or not licensed yet.
+        OutputError: the cache cannot be written to.
+    """
+    chosen = options or Options()
+    entry, clips = registries.registry().system(system), open_devset(data)
+    held_out = folds(clips.references.count, chosen.folds, chosen.seed) if chosen.folds else []
+    trials = prepared(entry, clips, cache, chosen, tell)
+    knobs = searchable(trials.system, entry)
+    search = Search(trials, knobs, np.ones(len(clips.clips), dtype=np.bool_))
+    start = search.candidate(trials.system.setting)
+    per_class = any(knob.per_class for knob in knobs.values())
+    budget = LISTS_PER_CLIP * len(clips.clips) if chosen.max_new_lists is None else chosen.max_new_lists
+    trials.memory.start_counting()
+    validated = cross_validate(search, start, held_out, per_class, budget) if knobs and held_out else None
+    trials.memory.allow(budget)
+    milestones = searched(search, start, validated, per_class) if knobs else [Milestone("default", start)]
+    best = milestones[-1].best
+    return Result(
+        system=entry.name,
+        setting=best.setting,
+        untuned=start.outcome,
+        tuned=best.outcome,
+        milestones=tuple(milestones),
+        held_out=validated,
+        seed=chosen.seed,
+        data=str(data.resolve()),
+        fingerprint=clips.fingerprint,
+        weights={part["part"]: part["sha256"] for part in provenance(entry.name)},
+        effort=trials.effort,
+        program=f"s5cli {__version__}",
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def searched(search: Search, start: Candidate, validated: HeldOut | None, per_class: bool) -> list[Milestone]:
+    """The search on all clips; per-class values only with the margin that did best on held-out clips."""
+    found = [Milestone("default", start), *search.stages(start)]
+    margin = validated.margin_db if validated else NONE_DB
+    if per_class and margin != NONE_DB:
+        found.append(Milestone("per class", search.by_class(found[-1].best, margin)))
+    return found
+
+
+def searchable(system: TunableSystem, entry: SystemEntry) -> Mapping[str, Knob]:
+    """The system's knobs; where its section allows no tables, none differs by class."""
+    return {name: replace(knob, per_class=knob.per_class and entry.per_class) for name, knob in system.knobs.items()}
+
+
+def prepared(entry: SystemEntry, data: DevSet, cache: Path, options: Options, tell: Tell = untold) -> Trials:
+    """A system built and what the cache holds of it on these clips."""
+    place = resolve_device(options.device)
+    built = build(entry.name, device=str(place), offline=options.offline, accept_licence=options.accept_licence)
+    system = cast(TunableSystem, built)
+    parts = part_fingerprints(system, entry, place.type)
+    prints = {name: step_fingerprint(step, parts) for name, step in steps_of(system).items()}
+    memory = Memory(Store(cache), prints, [clip.key for clip in data.clips])
+    return Trials(system, memory, data, options.batch_size, options.workers, tell)
+
+
+def part_fingerprints(system: TunableSystem, entry: SystemEntry, device_type: str) -> dict[int, str]:
+    """For each part, by identity, the hash of all that its answers depend on."""
+    found = {}
+    for role, part in entry.parts.items():
+        path = locate(part.file)
+        content = sha256_of(path) if path else None
+        about = [content, part.network, part.adapter, dict(part.config), dict(part.options), device_type, __version__]
+        found[id(getattr(system, role))] = digest(about)
+    return found

@@ -1,0 +1,249 @@
+"""Studies: every row is what the same system scores when it is run for good and evaluated."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from s5cli.bootstrap import Interval
+from s5cli.cli import exit_code
+from s5cli.dataset import open_dataset
+from s5cli.errors import InputError, UsageError
+from s5cli.evaluate import Evaluation, evaluate
+from s5cli.scene import RATE_HZ
+from s5cli.study import studies
+from s5cli.study.ladder import families, ladder
+from s5cli.study.table import Row, lines
+from s5cli.tune import search
+from s5cli.tune.result import plain, toml
+from s5cli.tune.tuner import Options, tune
+from s5cli.weights.registry import registry
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+OPTIONS = Options("cpu", batch_size=4, folds=2, max_new_lists=6)
+COMPACT = "tagging-driven-compact"
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory) -> Path:
+    """Six clips of a third of a second, cut from the examples."""
+    folder = tmp_path_factory.mktemp("short")
+    for inner in ("soundscape", "oracle_target"):
+        (folder / inner).mkdir()
+    examples = open_dataset(EXAMPLES)
+    for number in range(6):
+        name, start = [*examples.mixtures][number % 4], number * RATE_HZ
+        paths = {folder / "soundscape" / f"cut{number}.wav": examples.mixtures[name]}
+        for place, source in enumerate(examples.references[name]):
+            paths[folder / "oracle_target" / f"cut{number}_{place}_{source.label}.wav"] = source.path
+        for path, whole in paths.items():
+            cut = soundfile.read(whole, dtype="float32")[0][start : start + RATE_HZ // 3]
+            soundfile.write(path, cut, RATE_HZ, subtype="FLOAT")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def coarse():
+    """A search of few settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"STAGE_SETTINGS": 27, "MAX_POINTS": 4, "CLASS_POINTS": 3, "MAX_DESCENTS": 1}.items():
+            patch.setattr(search, name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def study(short, cache, coarse) -> studies.Study:
+    """The whole ladder, tuned."""
+    return studies.ablation(short, COMPACT, cache, None, OPTIONS)
+
+
+def separated(folder: Path, out: Path, system: str, *more: object) -> Evaluation:
+    """The same from files."""
+    how = ["--system", system, "--subtype", "FLOAT", "--device", "cpu", "--batch-size", "4", *more]
+    assert exit_code([str(arg) for arg in ["separate", folder, "-o", out, *how]]) == 0
+    return evaluate(out, folder)
+
+
+def check_same(found: Evaluation, expected: Evaluation) -> None:
+    assert [clip.est_labels for clip in found.clips] == [clip.est_labels for clip in expected.clips]
+    assert found.false_alarm_percent == expected.false_alarm_percent
+    for key in ("capi_sdri_db", "si_sdri_db", "level_db", "accuracy_mixture_percent", "accuracy_source_percent"):
+        assert getattr(found.overall, key) == pytest.approx(getattr(expected.overall, key), abs=1e-4)
+    assert found.own_trivial.best_db == pytest.approx(expected.own_trivial.best_db, abs=1e-4)
+
+
+# --------------------------------------------------------------------------------------------------------------- ladder
+def test_the_ladder_of_the_published_networks() -> None:
+    rungs = ladder("tagging-driven", registry())
+    assert [rung.title for rung in rungs] == [
+        "baseline-1ch", "baseline-4ch", "m2dat-4c-zero-target, no rules",
+        *(f"tagging-driven-{number}" for number in range(4)),
+        "true labels, separator A", "true labels, A or B",
+    ]  # fmt: skip
+    no_rules = rungs[2].entry
+    assert no_rules.flow == registry().system("baseline-4ch").flow
+    assert {role: part.name for role, part in no_rules.parts.items()} == {
+        "tagger": "m2dat-4c-zero-target",
+        "separator": "resunetk",
+    }
+
+
+def test_rungs_that_give_the_same_stems_are_run_once(study) -> None:
+    assert study.runs[f"{COMPACT}-1"] is study.runs[f"{COMPACT}-2"]
+    assert len({id(found) for found in study.runs.values()}) == len(study.runs) - 1
+
+
+def test_families() -> None:
+    assert families(registry()) == ["tagging-driven", COMPACT]
+    with pytest.raises(UsageError, match=r"unknown family 'tagging-drivn' \(did you mean 'tagging-driven'\?\)"):
+        ladder("tagging-drivn", registry())
+
+
+# ----------------------------------------------------------------------------------------------------------------- rows
+@pytest.mark.parametrize("system", ["baseline-compact", f"{COMPACT}-0", f"{COMPACT}-3"])
+def test_a_row_is_what_a_run_scores(system, study, short, tmp_path) -> None:
+    check_same(study.runs[system], separated(short, tmp_path / "run", system))
+
+
+def test_the_tagger_without_rules_is_a_baseline_of_its_parts(study, short, tmp_path, monkeypatch) -> None:
+    (tmp_path / "weights.toml").write_text(
+        '[system.mine]\nflow = "s5cli.systems.baseline:Baseline"\nsummary = ""\nsource = ""\n'
+        'parts = { tagger = "tagger-4ch-zero", separator = "separator-a" }\n'
+    )
+    monkeypatch.setenv("S5_CONFIG_DIR", str(tmp_path))
+    check_same(study.runs["tagger-4ch-zero, no rules"], separated(short, tmp_path / "run", "mine"))
+
+
+def test_true_labels_are_those_that_a_user_would_name(study, short, tmp_path) -> None:
+    named = study.runs["true labels, A or B"]
+    assert all(clip.est_labels == clip.ref_labels for clip in named.clips)
+    for clip in named.clips:
+        if clip.ref_labels:
+            mixture = short / "soundscape" / f"{clip.soundscape}.wav"
+            how = ["--system", f"{COMPACT}-3", "--subtype", "FLOAT", "--device", "cpu"]
+            args = ["separate", mixture, "-o", tmp_path / "run", "--labels", ",".join(clip.ref_labels), *how]
+            assert exit_code([str(arg) for arg in args]) == 0
+            (again,) = [one for one in evaluate(tmp_path / "run", short).clips if one.soundscape == clip.soundscape]
+            assert again.score.capi_sdri_db == pytest.approx(clip.score.capi_sdri_db, abs=1e-4)
+            break
+    both = studies.oracle(short, ["baseline-compact", f"{COMPACT}-3"], None, OPTIONS)
+    check_same(both.runs["baseline-compact"], study.runs["true labels, separator A"])
+    check_same(both.runs[f"{COMPACT}-3"], named)
+
+
+# ---------------------------------------------------------------------------------------------------------------- tuned
+@pytest.mark.parametrize("number", [1, 3])
+def test_tuned_rows_are_those_of_the_tuner(number, study, short, cache, tmp_path) -> None:
+    name = f"{COMPACT}-{number}"
+    found = study.tuned[name]
+    place = [row.title for row in study.rows].index(name)
+    default, same, held_out = study.rows[place : place + 3]
+    assert default.capi_sdri_db == pytest.approx(found.held_out.untuned.mean_db(), abs=1e-4)
+    assert default.false_alarm_percent == found.false_alarm_percent(found.held_out.untuned)
+    assert same.capi_sdri_db == found.best.score_db
+    assert same.gain_db == pytest.approx(same.capi_sdri_db - default.capi_sdri_db, abs=1e-4)
+    assert held_out.capi_sdri_db == found.held_out.score.mean_db
+    assert held_out.gain_interval == found.held_out.gain.interval
+    again = tune(name, short, cache, OPTIONS)  # more may be known by now, never less
+    assert again.tuned.mean_db() >= same.capi_sdri_db - 1e-9
+
+    knobs = {key: plain(value) for key, value in found.best.setting.values.items()}
+    (tmp_path / "t.toml").write_text("\n".join(toml({"system": name, "knobs": knobs})))
+    run = separated(short, tmp_path / "run", name, "--thresholds", tmp_path / "t.toml")
+    assert run.overall.capi_sdri_db == pytest.approx(same.capi_sdri_db, abs=1e-4)
+    assert run.own_trivial.best_db == pytest.approx(same.trivial_db, abs=1e-4)
+    assert run.false_alarm_percent == same.false_alarm_percent
+    assert run.overall.accuracy_source_percent == pytest.approx(same.accuracy_source_percent)
+
+
+def test_only_where_its_section_allows_it_a_class_has_a_value_of_its_own(study) -> None:
+    for number in (0, 1):
+        values = study.tuned[f"{COMPACT}-{number}"].best.setting.values.values()
+        assert not any(np.ndim(value) for value in values)
+        assert study.tuned[f"{COMPACT}-{number}"].held_out.by_margin_db.keys() == {np.inf}
+    assert len(study.tuned[f"{COMPACT}-2"].held_out.by_margin_db) > 1
+
+
+# ----------------------------------------------------------------------------------------------------------------- form
+def test_the_table() -> None:
+    rows = [
+        Row("a", 1.234, Interval(1.0, 1.5), 50.0, 40.0, None, trivial_db=1.0),
+        Row("  tuned", 1.5, None, 50.0, 40.0, None, gain_db=0.266, gain_interval=Interval(-0.1, 0.6)),
+    ]
+    head, rule, first, second = lines(rows)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, first, second)]
+    assert "false alarms %" not in cells[0]  # nothing to say
+    assert dict(zip(*cells[:2], strict=True))["margin dB"] == "+0.23"
+    assert cells[2][:5] == ["tuned", "1.50", "–", "+0.27", "-0.10 to +0.60"]
+    assert len({len(line) for line in (head, rule, first, second)}) == 1
+
+
+def test_json_holds_classes_and_clips(short, capsys) -> None:
+    args = ["study", "oracle", short, "--system", "baseline-compact", "--clips", 2, "--device", "cpu"]
+    assert exit_code([str(arg) for arg in [*args, "--json"]]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (row,) = found["rows"]
+    run = found["runs"]["baseline-compact"]
+    assert found["data"]["clips"] == len(run["clips"]) == 2
+    assert row["capi_sdri_db"] == run["overall"]["capi_sdri_db"]
+    assert row["margin_db"] == pytest.approx(run["over_trivial_db"])
+    assert run["classes"]
+    assert exit_code([str(arg) for arg in args]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"2 clips of {short}\n")
+    assert "| baseline-compact, true labels |" in out
+
+
+def test_a_whole_study_as_json(study) -> None:
+    found = json.loads(json.dumps(study.to_json()))
+    assert [row["title"] for row in found["rows"]].count("tuned, 2 folds held out") == 4
+    assert found["tuned"].keys() == {f"{COMPACT}-{number}" for number in range(4)}
+    assert found["runs"].keys() == study.runs.keys()
+
+
+# ------------------------------------------------------------------------------------------------------------- mistakes
+def test_what_nobody_has_trained_is_left_out(short, tmp_path, monkeypatch) -> None:
+    """The second separator's file is taken away."""
+    (tmp_path / "weights.toml").write_text(
+        '[file.separator-b]\nsource = "trained-by:compact_separator_b"\nlicence = "cc-by-4.0"\n'
+    )
+    monkeypatch.setenv("S5_CONFIG_DIR", str(tmp_path))
+    found = studies.ablation(short, COMPACT, None, 1, OPTIONS)
+    assert [row.title for row in found.rows][-2:] == [f"{COMPACT}-2", "true labels, separator A"]
+    assert list(found.lines())[-1].startswith(f"left out: system '{COMPACT}-3' needs training")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["ablation", "DATA", "--tuned"], "--tuned and --cache DIR go together"),
+        (["ablation", "DATA", "--cache", "c"], "--tuned and --cache DIR go together"),
+        (["ablation", "DATA", "--family", "tagging"], "there are tagging-driven, tagging-driven-compact"),
+        (["ablation", "nowhere"], "nowhere: no such folder"),
+        (["oracle", "DATA", "--system", "baseline-compat"], "did you mean 'baseline-compact'"),
+        (["oracle", "DATA", "--device", "gpu"], "unknown device 'gpu'"),
+        (["ablation", "DATA", "--tuned", "--cache", "c", "--folds", "7", "--device", "cpu"], "7 folds of 6 clips"),
+    ],
+)
+def test_mistakes(args, words, short, capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(["study", *(str(short) if arg == "DATA" else arg for arg in args)]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_more_references_than_slots(tmp_path) -> None:
+    for inner in ("soundscape", "oracle_target"):
+        (tmp_path / inner).mkdir()
+    noise = np.random.default_rng(0).standard_normal((4, 3200)).astype(np.float32) * 0.1
+    soundfile.write(tmp_path / "soundscape" / "a.wav", noise.T, RATE_HZ, subtype="FLOAT")
+    for number in range(4):
+        soundfile.write(tmp_path / "oracle_target" / f"a_{number}_Speech.wav", noise[number], RATE_HZ, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"a\.wav: has 4 references; a system separates 3"):
+        studies.oracle(tmp_path, ["baseline-compact"], None, OPTIONS)
