@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, overload
 import numpy as np
 
 from s5cli.audio import ChannelOrder, Samples, as_scene, read_scene
-from s5cli.errors import UsageError
+from s5cli.errors import InputError, UsageError
 from s5cli.knobs import Setting
 from s5cli.labels import N_SLOTS, index_of
 from s5cli.scene import EMPTY, Queries, Scene, Stem, System, Tap, quiet
@@ -59,19 +59,32 @@ class LoadedSystem:
             tap: looks at every step, see `s5cli.scene.Tap`.
 
         Raises:
-            InputError: a mixture that cannot be used.
+            InputError: a mixture that cannot be used, or that the system answers with NaN or infinity.
             UsageError: an unknown class, or more than three.
         """
         if isinstance(mixture, list | tuple):
             scenes = [self._scene(one, f"mixture {index}") for index, one in enumerate(mixture)]
-            return self.system(scenes, tap, named_queries(labels, len(scenes))) if scenes else []
-        return self.system([self._scene(mixture, "mixture")], tap, named_queries(labels, 1))[0]
+            return self._answers(scenes, labels, tap) if scenes else []
+        return self._answers([self._scene(mixture, "mixture")], labels, tap)[0]
+
+    def _answers(self, scenes: Sequence[Scene], labels: Sequence[str], tap: Tap) -> list[list[Stem]]:
+        answers = self.system(scenes, tap, named_queries(labels, len(scenes)))
+        for scene, stems in zip(scenes, answers, strict=True):
+            check_stems(stems, scene.name)
+        return answers
 
     def _scene(self, mixture: Any, name: str) -> Scene:
         if isinstance(mixture, str | Path):
             return read_scene(mixture, self.channel_order, self.resample)
         audio = mixture if isinstance(mixture, np.ndarray) else mixture.detach().cpu().numpy()
         return as_scene(audio.astype(np.float32), name, self.channel_order, source=name)
+
+
+def check_stems(stems: Sequence[Stem], where: str) -> None:
+    """Raises InputError if one of the stems that a system made of the mixture `where` has NaN or infinity."""
+    for stem in stems:
+        if not stem.audio.isfinite().all():
+            raise InputError(f"{where}: the system gave NaN or infinity as {stem.label}; give another system or device")
 
 
 def load(

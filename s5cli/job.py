@@ -17,6 +17,7 @@ from s5cli.api import named_queries
 from s5cli.audio import Subtype
 from s5cli.errors import UsageError
 from s5cli.labels import CLASSES
+from s5cli.stitch import SHORTEST_WINDOW_S
 
 SUFFIXES = (".wav", ".flac", ".WAV", ".FLAC")
 RUN_NAME = "run"
@@ -24,7 +25,6 @@ MANIFEST_NAME = "manifest.jsonl"
 PREFIX = ".s5-"  # of everything unfinished
 LOCK_NAME = f"{PREFIX}lock"
 DEFAULT_WINDOW_S = 10.0
-MIN_WINDOW_S = 1.0
 
 Window: TypeAlias = float | Literal["auto"] | None
 """Seconds of a long recording that are separated at once; None: all of it; "auto": what suits the system."""
@@ -74,8 +74,8 @@ def plan(inputs: Sequence[Path], out_dir: Path, options: Options) -> Job:
     named_queries(options.labels, 1)
     if options.batch_size < 1:
         raise UsageError(f"batch size {options.batch_size}; give 1 or more")
-    if isinstance(options.window, float | int) and not options.window >= MIN_WINDOW_S:
-        raise UsageError(f"window {options.window:g} s; give {MIN_WINDOW_S:g} s or more, or none")
+    if isinstance(options.window, float | int) and not options.window >= SHORTEST_WINDOW_S:
+        raise UsageError(f"window {options.window:g} s; give {SHORTEST_WINDOW_S:g} s or more, or none")
     clips = _named(path for given in inputs for path in _recordings(given, out_dir))
     _check_old(out_dir, clips, options.restart)
     with staging(out_dir):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from s5cli import official, stitch
-from s5cli.api import LoadedSystem, named_queries
+from s5cli.api import LoadedSystem, check_stems, named_queries
 from s5cli.audio import Samples, Subtype
 from s5cli.errors import InputError, S5Error
 from s5cli.explain import ClipTrail, Trail
@@ -139,7 +139,7 @@ def separated(
         except S5Error as error:
             raise InputError(f"{recording.path}: {_times(windows, batch[0][0], batch[-1][0])}: {error}") from error
         for (index, mixture), stems, clip in zip(batch, answers, trail.clips, strict=True):
-            _check_finite(stems, f"{recording.path}: {_times(windows, index, index)}")
+            check_stems(stems, f"{recording.path}: {_times(windows, index, index)}")
             yield Window(index, mixture, stems, clip)
 
 
@@ -155,12 +155,6 @@ def _mixtures(recording: Recording, windows: Windows) -> Iterator[Samples]:
 
 def _times(windows: Windows, first: int, last: int) -> str:
     return f"{windows.starts[first] / RATE_HZ:.1f} s to {(windows.starts[last] + windows.length) / RATE_HZ:.1f} s"
-
-
-def _check_finite(stems: Sequence[Stem], where: str) -> None:
-    for stem in stems:
-        if not stem.audio.isfinite().all():
-            raise InputError(f"{where}: the system gave NaN or infinity as {stem.label}; give another system or device")
 
 
 # --- stems into tracks -----------------------------------------------------------------------------------------------

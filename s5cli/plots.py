@@ -82,10 +82,11 @@ def draw(result: Evaluation, folder: Path, kind: Kind = "png") -> list[Path]:
         "confusion": lambda: confusion(result.confusion),
         "targets": lambda: targets(result),
     }
-    return [_save(make, folder / f"{name}.{kind}", kind) for name, make in pictures.items()]
+    return [save(make, folder / f"{name}.{kind}", kind) for name, make in pictures.items()]
 
 
-def _save(make: Callable[[], Figure], path: Path, kind: Kind) -> Path:
+def save(make: Callable[[], Figure], path: Path, kind: Kind) -> Path:
+    """Draws a picture in the house's style and writes it, all or nothing; OutputError where that cannot be."""
     import matplotlib
 
     buffer = io.BytesIO()
@@ -96,7 +97,8 @@ def _save(make: Callable[[], Figure], path: Path, kind: Kind) -> Path:
     return path
 
 
-def _figure(width_inch: float, height_inch: float) -> Figure:
+def new_figure(width_inch: float, height_inch: float) -> Figure:
+    """An empty figure that makes room for all that is drawn on it."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width_inch, height_inch), layout="constrained")
@@ -106,7 +108,7 @@ def _figure(width_inch: float, height_inch: float) -> Figure:
 def classes(results: Sequence[ClassResult], bootstrap: Bootstrap) -> Figure:
     """Left the scores of each class in dB, right recall and precision; the class with the highest score on top."""
     ordered = sorted(results, key=lambda result: _or(result.capi_sdri_db, -np.inf))
-    figure = _figure(9.5, 1.5 + ROW_INCH * max(len(ordered), 1))
+    figure = new_figure(9.5, 1.5 + ROW_INCH * max(len(ordered), 1))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     _series(left, ordered, "sdri_db", GREEN, "s", SHIFT, "SDRi of its pairs by label")
     _series(left, ordered, "capi_sdri_db", BLUE, "o", -SHIFT, "CAPI-SDRi: with 0 dB for missed and surplus")
@@ -122,11 +124,12 @@ def classes(results: Sequence[ClassResult], bootstrap: Bootstrap) -> Figure:
         for row in range(1, len(ordered), 2):
             axes.axhspan(row - 0.5, row + 0.5, color=BAND, zorder=0)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.5 / figure.get_figheight()))
-    _note(figure, f"beside each class: references | stems; {_whiskers(bootstrap)}")
+    note(figure, f"beside each class: references | stems; {_whiskers(bootstrap)}")
     return figure
 
 
-def _note(figure: Figure, text: str) -> None:
+def note(figure: Figure, text: str) -> None:
+    """Small and grey in the upper right corner: what a reader has to know."""
     figure.suptitle(text, x=0.99, horizontalalignment="right", fontsize=8, color=GREY)
 
 
@@ -146,7 +149,7 @@ def _whiskers(bootstrap: Bootstrap) -> str:
 def confusion(found: Confusion) -> Figure:
     """Rows are true classes, columns given ones, shaded by the share of the row; what is 0 stays empty."""
     n = len(found.labels) + 1
-    figure = _figure(2.2 + CELL_INCH * n, 2.2 + CELL_INCH * n)
+    figure = new_figure(2.2 + CELL_INCH * n, 2.2 + CELL_INCH * n)
     axes = figure.subplots()
     shares = found.counts / np.maximum(found.counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
@@ -188,7 +191,7 @@ class _Kind:
 def targets(result: Evaluation) -> Figure:
     """CAPI-SDRi, CASA-SDRi and mixture accuracy by number of targets, without and with same-class sources."""
     kinds = _kinds(result)
-    figure = _figure(10, 3.9)
+    figure = new_figure(10, 3.9)
     panels = figure.subplots(1, 3)
     panels[1].sharey(panels[0])
     looks = {False: _Look(BLUE, "o", "no class twice"), True: _Look(ORANGE, "D", "a class twice or more")}
@@ -209,7 +212,7 @@ def targets(result: Evaluation) -> Figure:
     panels[2].set_ylim(-4, 104)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    _note(figure, _whiskers(result.bootstrap))
+    note(figure, _whiskers(result.bootstrap))
     return figure
 
 

@@ -6,7 +6,7 @@ Plain functions of values that can be pickled, so that threads, processes and ot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -14,7 +14,7 @@ from typing import TypeAlias
 import soundfile
 
 from s5cli import official
-from s5cli.api import LoadedSystem, named_queries
+from s5cli.api import LoadedSystem, check_stems, named_queries
 from s5cli.audio import ChannelOrder, Subtype, read_scene, write_file, write_stem
 from s5cli.errors import InputError, OutputError, S5Error
 from s5cli.explain import ClipTrail, Trail
@@ -206,6 +206,8 @@ def separate_windows(
 def separate_batch(clips: Sequence[Read], loaded: LoadedSystem, labels: Sequence[str]) -> list[Separated | Failure]:
     """A batch through the networks. One that the system refuses is tried clip by clip, so that only the bad one fails.
 
+    A clip that it answers with NaN or infinity fails too.
+
     Raises:
         torch.OutOfMemoryError: they do not fit together.
     """
@@ -225,7 +227,11 @@ def _on(device: str, scene: Scene) -> Scene:
     return scene if device == "cpu" else replace(scene, audio=scene.audio.to(device, non_blocking=True))
 
 
-def _separated(clip: Read, stems: Iterable[Stem], trail: ClipTrail) -> Separated:
+def _separated(clip: Read, stems: Sequence[Stem], trail: ClipTrail) -> Separated | Failure:
+    try:
+        check_stems(stems, str(clip.path))
+    except InputError as error:
+        return Failure(clip.path.stem, str(clip.path), str(error))
     duration_s = clip.scene.audio.shape[-1] / RATE_HZ
     return Separated(clip.scene.name, clip.path, clip.sha256, duration_s, clip.warnings, tuple(stems), trail)
 

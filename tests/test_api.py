@@ -97,6 +97,15 @@ def test_nan_in_a_tensor():
         s5cli.load("toy", device="cpu")([tones(), torch.full((4, 6400), torch.nan)])
 
 
+def test_an_answer_that_is_no_sound(clip, monkeypatch):
+    separator = s5cli.load("toy", device="cpu")
+    monkeypatch.setattr("tests.toy.band", lambda scene, label: scene.audio[0] / scene.audio[0].abs().max())
+    with pytest.raises(InputError, match=r"^mixture 1: the system gave NaN or infinity as Pour; give another system"):
+        separator([clip, np.zeros((4, 6400))], labels=["Pour"])
+    with pytest.raises(InputError, match=r"^mixture: the system gave NaN"):
+        separator(np.zeros((4, 6400)), labels=["Pour"])
+
+
 def test_unknown_system_and_device():
     with pytest.raises(UsageError, match="did you mean 'tagging-driven"):
         s5cli.load("taging-driven")

@@ -12,6 +12,7 @@ from s5cli.cli import exit_code
 from s5cli.dataset import open_dataset
 from s5cli.errors import InputError, UsageError
 from s5cli.evaluate import Evaluation, evaluate
+from s5cli.metric import trivial_scores
 from s5cli.scene import RATE_HZ
 from s5cli.study import studies
 from s5cli.study.ladder import families, ladder
@@ -151,6 +152,12 @@ def test_tuned_rows_are_those_of_the_tuner(number, study, short, cache, tmp_path
     assert same.gain_db == pytest.approx(same.capi_sdri_db - default.capi_sdri_db, abs=1e-4)
     assert held_out.capi_sdri_db == found.held_out.score.mean_db
     assert held_out.gain_interval == found.held_out.gain.interval
+    clips = study.runs[name].clips
+    exact = [sorted(ours) == sorted(clip.ref_labels) for ours, clip in zip(found.held_out.labels, clips, strict=True)]
+    assert held_out.accuracy_mixture_percent == pytest.approx(100 * np.mean(exact))
+    trivial = trivial_scores([clip.products for clip in clips], found.held_out.labels)
+    assert held_out.trivial_db == trivial.best_db
+    assert held_out.margin_db == held_out.capi_sdri_db - trivial.best_db
     again = tune(name, short, cache, OPTIONS)  # more may be known by now, never less
     assert again.tuned.mean_db() >= same.capi_sdri_db - 1e-9
 

@@ -311,6 +311,33 @@ def test_reading_writing_and_networks_overlap(clips, out, monkeypatch):
     assert not meet.broken
 
 
+class Overflowing(Toy):
+    """Gives a value that is no sound in one sample of the second stem of a clip."""
+
+    def __init__(self, name: str, value: float) -> None:
+        super().__init__(setting=toy().setting)
+        self.name, self.value = name, value
+
+    def __call__(self, scenes: Sequence[Scene], *args: Any) -> list[list[Stem]]:
+        answers = super().__call__(scenes, *args)
+        for scene, stems in zip(scenes, answers, strict=True):
+            if scene.name == self.name:
+                stems[1].audio[123] = self.value
+        return answers
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_an_answer_that_is_no_sound_fails_its_clip_alone(clips, out, expected, value, batch_size):
+    system = Overflowing("1", value)
+    result = separate_all(plan([clips], out, Options(batch_size=batch_size)), loaded(system))
+    path = clips / "1.wav"
+    reason = f"{path}: the system gave NaN or infinity as Dishes; give another system or device"
+    assert result.failed == (Failure("1", str(path), reason),)
+    assert contents(out) == {name: content for name, content in expected.items() if name[0] != "1"}
+    assert sum(system.batches) == 8, "no clip is separated twice"
+
+
 def test_a_batch_that_is_refused_is_tried_clip_by_clip(clips, out):
     class Picky(Toy):
         def __call__(self, scenes: Sequence[Scene], *args: Any) -> Any:

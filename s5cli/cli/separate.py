@@ -25,13 +25,13 @@ def separate(
     ] = "auto",
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Clips that go through together.")] = 4,
     window: Annotated[
-        str, typer.Option(metavar="auto|none|S", help="Recordings over 12 s go in windows of S seconds; auto: 10.")
+        str, typer.Option(metavar="auto|none|S", help="Recordings over 1.2 S seconds go in windows of S; auto: 10.")
     ] = "auto",
     thresholds: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML file with a table [knobs] of thresholds.")
     ] = None,
     force_thresholds: Annotated[
-        bool, typer.Option("--force-thresholds", help="Take thresholds that were made for another system.")
+        bool, typer.Option("--force-thresholds", help="Take thresholds made for another system or with other weights.")
     ] = False,
     subtype: Annotated[Literal["PCM_16", "PCM_24", "FLOAT"], typer.Option(help="Sample format of stems.")] = "PCM_16",
     explain: Annotated[bool, typer.Option("--explain", help="Tell the life of every query.")] = False,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from s5cli.bootstrap import Interval
 from s5cli.evaluate import Evaluation
-from s5cli.metric import ReferenceProducts
+from s5cli.metric import ReferenceProducts, trivial_scores
 from s5cli.study.tuned import Tuned, known
 from s5cli.tune.crossval import Gain
 from s5cli.tune.score import Outcome
@@ -64,9 +64,10 @@ def tuned_rows(found: Tuned, products: Sequence[ReferenceProducts]) -> tuple[Row
     gain = Gain(best.score_db - held_out.untuned.mean_db(), None)
     same = _replayed("  tuned, on the same clips", found, best.outcome, Gain(best.score_db, None), gain)
     title = f"  tuned, {len(held_out.folds)} folds held out"
+    held = _replayed(title, found, held_out.tuned, held_out.score, held_out.gain)
     return (
-        replace(same, trivial_db=found.trivial(products).best_db),
-        _replayed(title, found, held_out.tuned, held_out.score, held_out.gain),
+        replace(same, trivial_db=trivial_scores(products, found.labels).best_db),
+        replace(held, trivial_db=trivial_scores(products, held_out.labels).best_db),
     )
 
 

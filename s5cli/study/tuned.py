@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from s5cli.metric import ReferenceProducts, TrivialScores, trivial_scores
 from s5cli.tune.clips import DevSet
-from s5cli.tune.crossval import HeldOut, cross_validate
-from s5cli.tune.fates import trails
+from s5cli.tune.crossval import HeldOut
+from s5cli.tune.fates import reported
 from s5cli.tune.folds import folds
 from s5cli.tune.result import plain, scores
 from s5cli.tune.score import Outcome
-from s5cli.tune.search import Candidate, Milestone, Search
+from s5cli.tune.search import Candidate, Milestone
 from s5cli.tune.trials import Tell
-from s5cli.tune.tuner import LISTS_PER_CLIP, Options, prepared, searchable, searched
+from s5cli.tune.tuner import Options, begun
 from s5cli.weights.registry import SystemEntry
 
 
@@ -40,10 +38,6 @@ class Tuned:
         """Share of the clips without targets that were given a stem."""
         empty = np.array(self.n_targets) == 0
         return float(100 * (outcome.fp[empty] > 0).mean()) if empty.any() else None
-
-    def trivial(self, products: Sequence[ReferenceProducts]) -> TrivialScores:
-        """The trivial answers under the labels of the best thresholds."""
-        return trivial_scores(products, self.labels)
 
     def to_json(self) -> dict[str, Any]:
         """Thresholds and scores, numbers in the unit that their name ends with."""
@@ -81,16 +75,8 @@ def tuned(entry: SystemEntry, data: DevSet, cache: Path, options: Options, tell:
         tell(f"{entry.name}, {line}")
 
     held = folds(data.references.count, options.folds, options.seed)
-    trials = prepared(entry, data, cache, options, told)
-    knobs = searchable(trials.system, entry)
-    search = Search(trials, knobs, np.ones(len(data.clips), dtype=np.bool_))
-    start = search.candidate(trials.system.setting)
-    per_class = any(knob.per_class for knob in knobs.values())
-    budget = LISTS_PER_CLIP * len(data.clips) if options.max_new_lists is None else options.max_new_lists
-    trials.memory.start_counting()
-    validated = cross_validate(search, start, held, per_class, budget)
-    trials.memory.allow(budget)
-    milestones = tuple(searched(search, start, validated, per_class))
-    clips = trails(trials, milestones[-1].best.setting)
-    labels = tuple(tuple(query.label for query in clip.reported) for clip in clips)
+    tuning = begun(entry, data, cache, options, told)
+    validated = tuning.cross_validated(held)
+    milestones = tuning.milestones(validated)
+    labels = tuple(reported(tuning.trials, milestones[-1].best.setting))
     return Tuned(entry.name, milestones, validated, tuple(data.references.count.tolist()), labels)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from s5cli.bootstrap import Bootstrap, Interval, Ratios, intervals, spread
-from s5cli.scene import Bools, Floats
+from s5cli.scene import Bools, Floats, Ints
+from s5cli.tune.fates import reported
 from s5cli.tune.form import Array
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Candidate, Search
@@ -36,6 +37,7 @@ class HeldOut:
     margins_db: tuple[float, ...]  # for per-class values, by fold
     by_margin_db: Mapping[float, float]  # held-out score of every margin
     folds: tuple[tuple[float, float, float], ...]  # clips, score where tuned, score where held out
+    labels: tuple[tuple[str, ...], ...]  # that each clip is given by the thresholds that were tuned without it
 
     @property
     def margin_db(self) -> float:
@@ -72,7 +74,9 @@ def cross_validate(
         (int(fold.sum()), tuned[k][margin].score_db, held_out.mean_db(fold))
         for k, (fold, margin) in enumerate(zip(folds, chosen, strict=True))
     )
-    return HeldOut(held_out, start.outcome, tuple(chosen), {m: scores[m].mean_db() for m in margins}, rows)
+    by_fold = [reported(search.trials, tuned[k][margin].setting) for k, margin in enumerate(chosen)]
+    labels = tuple(by_fold[k][clip] for clip, k in enumerate(number_of(folds).tolist()))
+    return HeldOut(held_out, start.outcome, tuple(chosen), {m: scores[m].mean_db() for m in margins}, rows, labels)
 
 
 def _tuned(search: Search, start: Candidate, clips: Bools, per_class: bool, number: int) -> dict[float, Candidate]:
@@ -101,12 +105,21 @@ def best_margin(scores_db: Mapping[float, float]) -> float:
 
 def joined(outcomes: Sequence[Outcome], folds: Sequence[Bools]) -> Outcome:
     """Of every clip the outcome of its own fold."""
-    which = np.argmax(np.stack(folds), axis=0)
+    which = number_of(folds)
 
     def column(name: str) -> Array:
         return np.asarray(np.stack([getattr(outcome, name) for outcome in outcomes])[which, np.arange(len(which))])
 
     return Outcome(column("capi_sdri_db"), column("tp"), column("fp"), column("fn"), column("unseen"))
+
+
+def number_of(folds: Sequence[Bools]) -> Ints:
+    """The fold that each clip is in, [b].
+
+    >>> number_of([np.array([False, True]), np.array([True, False])])
+    array([1, 0])
+    """
+    return np.asarray(np.argmax(np.stack(folds), axis=0))
 
 
 def bootstrapped(values_db: Floats) -> Gain:

@@ -56,6 +56,11 @@ def trails(trials: Trials, setting: Setting) -> list[ClipTrail]:
     return trail.clips
 
 
+def reported(trials: Trials, setting: Setting) -> list[tuple[str, ...]]:
+    """The labels that every clip is given, under a setting whose query lists are all known."""
+    return [tuple(query.label for query in clip.reported) for clip in trails(trials, setting)]
+
+
 def fate(clips: Sequence[ClipTrail], truth: Sequence[Sequence[str]]) -> Fate:
     """Counts of true and false queries before, between and after the rules.
 

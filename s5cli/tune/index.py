@@ -11,6 +11,7 @@ from s5cli.scene import Bools, Ints
 
 MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd
 SECOND = np.uint64(0xC2B2AE3D27D4EB4F)  # another odd number without a pattern, for the second place of a row
+LARGEST = 2**40  # that an index takes: up to here factors were always found
 NOBODY = -1
 MAX_ROUNDS = 100  # of moving rows about; one place in four is used, so a dozen will do
 
@@ -19,7 +20,13 @@ class Index:
     """Different rows of integers, and where each of them stands. Exact: rows that are found are compared in full."""
 
     def __init__(self, rows: Ints) -> None:
-        """`rows` [n, p], all different, at least one; numbers up to 2^40, for which there are factors."""
+        """`rows` [n, p], all different, at least one.
+
+        Raises:
+            ValueError: numbers above 2^40 in size, for which there may be no factors.
+        """
+        if rows.min() < -LARGEST or rows.max() > LARGEST:
+            raise ValueError(f"rows hold {rows.min()} to {rows.max()}; an index takes numbers up to 2^40 in size")
         self.factors, self.hashes = separating(rows)
         self.rows = rows.astype(np.min_scalar_type(-1 - int(np.abs(rows).max())))  # the smaller, the more in a cache
         n_bits = max(4, (4 * len(self.hashes) - 1).bit_length())

@@ -17,14 +17,14 @@ import numpy as np
 
 from s5cli.knobs import Knob, Setting
 from s5cli.labels import CLASSES
-from s5cli.plots import BLUE, GREEN, GREY, INK, ORANGE, _figure, _note, _save, prepare
+from s5cli.plots import BLUE, GREEN, GREY, INK, ORANGE, new_figure, note, prepare, save
 from s5cli.scene import Floats
 from s5cli.tune.clips import open_devset
 from s5cli.tune.fates import Fate, Queries, fate_under
 from s5cli.tune.result import Result
 from s5cli.tune.search import CLASS_POINTS, Search, grid, moved
 from s5cli.tune.trials import Tell, Trials, untold
-from s5cli.tune.tuner import LISTS_PER_CLIP, Options, prepared, searchable
+from s5cli.tune.tuner import Options, most_new_lists, prepared, searchable
 from s5cli.weights.registry import registry
 
 if TYPE_CHECKING:
@@ -113,10 +113,9 @@ def draw(result: Result, cache: Path, folder: Path, options: Options, tell: Tell
     entry, data = registry().system(result.system), open_devset(Path(result.data))
     trials = prepared(entry, data, cache, options, tell)
     shown = Pictured(result, trials, searchable(trials.system, entry))
-    most = LISTS_PER_CLIP * len(data.clips) if options.max_new_lists is None else options.max_new_lists
     trials.memory.start_counting()
-    trials.memory.allow(most)
-    return [_save(make, folder / f"{name}.png", "png") for name, make in _pictures(shown)] if shown.knobs else []
+    trials.memory.allow(most_new_lists(options, len(data.clips)))
+    return [save(make, folder / f"{name}.png", "png") for name, make in _pictures(shown)] if shown.knobs else []
 
 
 def _pictures(shown: Pictured) -> Iterator[tuple[str, Callable[[], Figure]]]:
@@ -132,11 +131,11 @@ def _pictures(shown: Pictured) -> Iterator[tuple[str, Callable[[], Figure]]]:
 
 
 # ---------------------------------------------------------------------------------------------------------- thresholds
-def thresholds(curves: Sequence[Curve], note: str) -> Figure:
+def thresholds(curves: Sequence[Curve], about: str) -> Figure:
     """Small multiples with one scale of scores: the paper's figure."""
     columns = COLUMNS if len(curves) > 8 else min(4, len(curves))
     rows = -(-len(curves) // columns)
-    figure = _figure(1.2 + 1.75 * columns, 1.0 + 1.5 * rows)
+    figure = new_figure(1.2 + 1.75 * columns, 1.0 + 1.5 * rows)
     alike = len({(curve.values[0], curve.values[-1]) for curve in curves}) == 1
     panels = figure.subplots(rows, columns, sharex=alike, sharey=True, squeeze=False).ravel().tolist()
     for axes, curve in zip(panels, curves, strict=False):
@@ -147,7 +146,7 @@ def thresholds(curves: Sequence[Curve], note: str) -> Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     gaps = any(np.isnan(curve.scores_db).any() for curve in curves)
-    _note(figure, f"{note}{'; gaps: query lists that nobody has asked' if gaps else ''}")
+    note(figure, f"{about}{'; gaps: query lists that nobody has asked' if gaps else ''}")
     return figure
 
 
@@ -166,7 +165,7 @@ def stages(result: Result) -> Figure:
     """From the defaults upwards, stage by stage; at the end what clips score that the search has not seen."""
     scores = np.array([one.best.score_db for one in result.milestones])
     names = [one.stage for one in result.milestones]
-    figure = _figure(2.2 + 0.95 * (len(names) + 1), 3.6)
+    figure = new_figure(2.2 + 0.95 * (len(names) + 1), 3.6)
     axes = figure.subplots()
     axes.axhline(scores[0], color=GREY, linestyle=DASHES, linewidth=1.2, label="defaults")
     axes.plot([0], [scores[0]], "s", color=GREY, markersize=5)
@@ -197,7 +196,7 @@ def _held_out(axes: Axes, result: Result, place: int) -> None:
 # --------------------------------------------------------------------------------------------------------------- rules
 def rules(default: Fate, tuned: Fate) -> Figure:
     """Left what was proposed and reported, right what each rule removed; true to the left, false to the right."""
-    figure = _figure(9.5, 3.4)
+    figure = new_figure(9.5, 3.4)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2))
     ends = {name: name for name in ("proposed", "reported")}
     _bars(left, ends, [{name: getattr(one, name) for name in ends} for one in (default, tuned)])
@@ -206,7 +205,7 @@ def rules(default: Fate, tuned: Fate) -> Figure:
     right.set_title("Removed by each rule")
     handles, labels = right.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    _note(figure, "true: matched by label with a reference")
+    note(figure, "true: matched by label with a reference")
     return figure
 
 

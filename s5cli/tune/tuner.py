@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 
 from s5cli import __version__
 from s5cli.knobs import Knob
+from s5cli.scene import Bools
 from s5cli.tune.clips import DevSet, open_devset
 from s5cli.tune.crossval import NONE_DB, HeldOut, cross_validate
 from s5cli.tune.evidence import Store, digest
@@ -59,41 +60,81 @@ def tune(system: str, data: Path, cache: Path, options: Options | None = None, t
     chosen = options or Options()
     entry, clips = registries.registry().system(system), open_devset(data)
     held_out = folds(clips.references.count, chosen.folds, chosen.seed) if chosen.folds else []
-    trials = prepared(entry, clips, cache, chosen, tell)
-    knobs = searchable(trials.system, entry)
-    search = Search(trials, knobs, np.ones(len(clips.clips), dtype=np.bool_))
-    start = search.candidate(trials.system.setting)
-    per_class = any(knob.per_class for knob in knobs.values())
-    budget = LISTS_PER_CLIP * len(clips.clips) if chosen.max_new_lists is None else chosen.max_new_lists
-    trials.memory.start_counting()
-    validated = cross_validate(search, start, held_out, per_class, budget) if knobs and held_out else None
-    trials.memory.allow(budget)
-    milestones = searched(search, start, validated, per_class) if knobs else [Milestone("default", start)]
+    tuning = begun(entry, clips, cache, chosen, tell)
+    validated = tuning.cross_validated(held_out) if tuning.knobs and held_out else None
+    milestones = tuning.milestones(validated) if tuning.knobs else (Milestone("default", tuning.start),)
     best = milestones[-1].best
     return Result(
         system=entry.name,
         setting=best.setting,
-        untuned=start.outcome,
+        untuned=tuning.start.outcome,
         tuned=best.outcome,
-        milestones=tuple(milestones),
+        milestones=milestones,
         held_out=validated,
         seed=chosen.seed,
         data=str(data.resolve()),
         fingerprint=clips.fingerprint,
         weights={part["part"]: part["sha256"] for part in provenance(entry.name)},
-        effort=trials.effort,
+        effort=tuning.trials.effort,
         program=f"s5cli {__version__}",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def searched(search: Search, start: Candidate, validated: HeldOut | None, per_class: bool) -> list[Milestone]:
-    """The search on all clips; per-class values only with the margin that did best on held-out clips."""
-    found = [Milestone("default", start), *search.stages(start)]
-    margin = validated.margin_db if validated else NONE_DB
-    if per_class and margin != NONE_DB:
-        found.append(Milestone("per class", search.by_class(found[-1].best, margin)))
-    return found
+@dataclass(frozen=True)
+class Tuning:
+    """A search that is about to begin: over what, from where, and how much it may ask."""
+
+    search: Search  # that looks at all clips
+    start: Candidate  # the defaults
+    budget: int  # query lists that it may newly ask
+
+    @property
+    def trials(self) -> Trials:
+        return self.search.trials
+
+    @property
+    def knobs(self) -> Mapping[str, Knob]:
+        return self.search.knobs
+
+    @property
+    def per_class(self) -> bool:
+        """Whether classes may differ in a knob."""
+        return any(knob.per_class for knob in self.knobs.values())
+
+    def cross_validated(self, held_out: Sequence[Bools]) -> HeldOut:
+        """What the search is worth on clips that it has not seen; each fold is held out once."""
+        return cross_validate(self.search, self.start, held_out, self.per_class, self.budget)
+
+    def milestones(self, validated: HeldOut | None) -> tuple[Milestone, ...]:
+        """The search on all clips; per-class values only with the margin that did best on held-out clips."""
+        self.trials.memory.allow(self.budget)
+        found = [Milestone("default", self.start), *self.search.stages(self.start)]
+        margin = validated.margin_db if validated else NONE_DB
+        if self.per_class and margin != NONE_DB:
+            found.append(Milestone("per class", self.search.by_class(found[-1].best, margin)))
+        return tuple(found)
+
+
+def begun(entry: SystemEntry, data: DevSet, cache: Path, options: Options, tell: Tell) -> Tuning:
+    """A system built and scored with its defaults, which costs nothing of the budget.
+
+    Raises:
+        UsageError: an unknown device.
+        InputError: a clip that cannot be used.
+        WeightsError: weights that are missing, damaged or not licensed yet.
+        OutputError: the cache cannot be written to.
+    """
+    trials = prepared(entry, data, cache, options, tell)
+    search = Search(trials, searchable(trials.system, entry), np.ones(len(data.clips), dtype=np.bool_))
+    start = search.candidate(trials.system.setting)
+    trials.memory.start_counting()
+    return Tuning(search, start, most_new_lists(options, len(data.clips)))
+
+
+def most_new_lists(options: Options, n_clips: int) -> int:
+    """Query lists that may newly be asked of so many clips."""
+    return LISTS_PER_CLIP * n_clips if options.max_new_lists is None else options.max_new_lists
 
 
 def searchable(system: TunableSystem, entry: SystemEntry) -> Mapping[str, Knob]:

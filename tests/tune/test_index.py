@@ -27,6 +27,12 @@ def test_rows_that_differ_little_or_much():
     assert there.all()
 
 
+@pytest.mark.parametrize("number", [2**40 + 1, -(2**40) - 1, 2**63 - 1, -(2**63)])
+def test_numbers_too_large_to_be_filed(number):
+    with pytest.raises(ValueError, match=r"; an index takes numbers up to 2\^40 in size"):
+        Index(np.array([[0, number], [0, 1]]))
+
+
 def test_a_half_full_house_settles_and_a_crowded_one_does_not():
     hashes = np.random.default_rng(0).integers(-(2**63), 2**63, 100)
     places = settled(hashes, 9)

@@ -30,7 +30,8 @@ def result(tuned, untuned, by_margin=None, values=None):
     table = random.uniform(0, 1, 18)
     chosen = Setting({**setting(TaggingDriven.knobs).values, "drop": table, **(values or {})})
     margins = by_margin or {NONE_DB: 1.0, 0.05: 1.5}
-    held_out = HeldOut(outcome(tuned), outcome(untuned), (0.05, NONE_DB), margins, ((2, 1.0, 0.9), (2, 1.1, 0.8)))
+    by_fold = ((2, 1.0, 0.9), (2, 1.1, 0.8))
+    held_out = HeldOut(outcome(tuned), outcome(untuned), (0.05, NONE_DB), margins, by_fold, (("Speech",),) * len(tuned))
     best = Candidate(chosen, outcome(tuned), float(np.mean(tuned)))
     return Result(
         system="tagging-driven-compact-3",

@@ -180,6 +180,20 @@ def test_every_clip_is_scored_by_its_own_fold(tmp_path, coarse):
     assert found.gain.mean_db == pytest.approx(found.tuned.mean_db() - found.untuned.mean_db())
 
 
+def test_held_out_labels_are_those_that_were_scored(tmp_path, coarse):
+    """Against the references they give the counts that the replay counted, clip by clip."""
+    data = write_devset(tmp_path / "data", 12, seed=2)
+    system, _ = system_of(two_separators=False)
+    search, start = searching(system, data, tmp_path / "cache")
+    found = cross_validate(search, start, folds(data.references.count, 3), per_class=True, new_lists=EVERY_LIST)
+    assert len(set(found.margins_db)) > 1 or any(found.tuned.tp != found.untuned.tp), "folds differ from the defaults"
+    for row, (clip, labels) in enumerate(zip(data.clips, found.labels, strict=True)):
+        truth = [CLASSES[index] for index in clip.classes]
+        tp = sum(min(labels.count(label), truth.count(label)) for label in set(labels))
+        counts = tuple(int(column[row]) for column in (found.tuned.tp, found.tuned.fp, found.tuned.fn))
+        assert counts == (tp, len(labels) - tp, len(truth) - tp)
+
+
 def test_joining_takes_each_clip_from_its_fold():
     one, other = (
         Outcome(np.full(4, value), *(np.full(4, value, np.int16),) * 3, np.zeros(4, bool)) for value in (1.0, 2.0)
