@@ -139,6 +139,21 @@ def test_true_labels_are_those_that_a_user_would_name(study, short, tmp_path) ->
     check_same(both.runs[f"{COMPACT}-3"], named)
 
 
+def test_classes_that_nobody_recognises_are_missed(short):
+    """Naming some classes only changes nothing of the clips that have no others, and leaves the rest without a stem."""
+    whole = studies.oracle(short, ["baseline-compact"], None, OPTIONS).runs["baseline-compact"].clips
+    some = studies.oracle(short, ["baseline-compact"], None, OPTIONS, classes=["Speech", "Dishes"])
+    assert some.rows[0].title == "baseline-compact, true labels of 2 classes"
+    for found, before in zip(some.runs["baseline-compact"].clips, whole, strict=True):
+        known = [label for label in before.ref_labels if label in ("Speech", "Dishes")]
+        assert sorted(found.est_labels) == sorted(known)
+        assert found.ref_labels == before.ref_labels
+        if known == list(before.ref_labels) and known:
+            assert found.score.capi_sdri_db == pytest.approx(before.score.capi_sdri_db, abs=1e-4)
+    assert {bool(clip.est_labels) for clip in some.runs["baseline-compact"].clips} == {True, False}
+
+
+
 # ---------------------------------------------------------------------------------------------------------------- tuned
 @pytest.mark.parametrize("number", [1, 3])
 def test_tuned_rows_are_those_of_the_tuner(number, study, short, cache, tmp_path) -> None:
@@ -236,6 +251,7 @@ def test_what_nobody_has_trained_is_left_out(short, tmp_path, monkeypatch) -> No
         (["ablation", "nowhere"], "nowhere: no such folder"),
         (["oracle", "DATA", "--system", "baseline-compat"], "did you mean 'baseline-compact'"),
         (["oracle", "DATA", "--device", "gpu"], "unknown device 'gpu'"),
+        (["oracle", "DATA", "--classes", "Speech,Coughs"], "did you mean 'Cough'"),
         (["ablation", "DATA", "--tuned", "--cache", "c", "--folds", "7", "--device", "cpu"], "7 folds of 6 clips"),
     ],
 )

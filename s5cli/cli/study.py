@@ -27,6 +27,9 @@ Accept = Annotated[bool, typer.Option("--accept-licence", help="Accept the licen
 def oracle(
     data: Data,
     system: Annotated[list[str] | None, typer.Option(help="One of `s5 systems`; may be repeated.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Only these classes are named, references of others missed.")
+    ] = None,
     clips: Clips = None,
     device: Device = "auto",
     batch_size: BatchSize = 4,
@@ -35,11 +38,14 @@ def oracle(
     accept_licence: Accept = False,
 ) -> None:
     """Name the true labels to unchanged separators: what a system would score if its taggers were always right."""
+    from s5cli.labels import CLASSES
     from s5cli.study import studies
     from s5cli.tune.tuner import Options
 
     options = Options(device, batch_size, offline=offline, accept_licence=accept_licence)
-    _print(studies.oracle(data, system or ["tagging-driven-compact"], clips, options, Teller()), as_json)
+    named = CLASSES if classes is None else classes.split(",")
+    found = studies.oracle(data, system or ["tagging-driven-compact"], clips, options, Teller(), named)
+    _print(found, as_json)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from s5cli.errors import UsageError, nearest
+from s5cli.labels import CLASSES
 from s5cli.weights.registry import PartEntry, Registry, SystemEntry
 
 BASELINE_FLOW = "s5cli.systems.baseline:Baseline"
@@ -22,13 +23,14 @@ class Rung:
     title: str
     entry: SystemEntry
     true_labels: bool = False  # named to the system in the place of what its taggers propose
+    classes: tuple[str, ...] = CLASSES  # that are named; references of others are missed
     has_thresholds: bool = False
 
     @property
     def content(self) -> tuple[object, ...]:
         """Rungs that agree in this give the same stems, as long as all thresholds are at their defaults."""
         parts = tuple((role, part.name) for role, part in self.entry.parts.items())
-        return self.entry.flow, parts, repr(sorted(self.entry.knobs.items())), self.true_labels
+        return self.entry.flow, parts, repr(sorted(self.entry.knobs.items())), self.true_labels, self.classes
 
 
 def families(known: Registry) -> list[str]:

@@ -43,24 +43,27 @@ def run(rung: Rung, data: DevSet, known: Registry, options: Options, tell: Tell)
         registry=with_entry(known, rung.entry),
     )
     found: list[ClipResult] = []
-    for result in results(system, data.clips, options.batch_size, rung.true_labels):
+    named = rung.classes if rung.true_labels else None
+    for result in results(system, data.clips, options.batch_size, named):
         found.append(result)
         tell(f"{rung.title}: {len(found)} of {len(data.clips)} clips")
     return evaluation(found)
 
 
-def results(system: System, clips: Sequence[Clip], batch_size: int, true_labels: bool = False) -> Iterator[ClipResult]:
-    """Every clip's answer, scored. With true labels the references' classes are named to the system."""
+def results(
+    system: System, clips: Sequence[Clip], batch_size: int, named: Sequence[str] | None = None
+) -> Iterator[ClipResult]:
+    """Every clip's answer, scored. With `named` the references of these classes are named to the system."""
     waiting = iter(clips)
     for batch in held_batches(clips, batch_size):
         rows = list(islice(waiting, len(batch)))
-        queries = true_queries(rows) if true_labels else None
+        queries = None if named is None else true_queries(rows, named)
         for clip, scene, stems in zip(rows, batch, system(batch, queries=queries), strict=True):
             yield scored(clip, scene, stems)
 
 
-def true_queries(clips: Sequence[Clip]) -> Queries:
-    """The references' classes, [b, 3], as a user would name them.
+def true_queries(clips: Sequence[Clip], named: Sequence[str] = CLASSES) -> Queries:
+    """The references' classes, [b, 3], as a user would name them; those that are not in `named` are left out.
 
     Raises:
         InputError: a clip has more targets than a system can be asked for.
@@ -69,7 +72,8 @@ def true_queries(clips: Sequence[Clip]) -> Queries:
     for row, clip in zip(classes, clips, strict=True):
         if len(clip.classes) > N_SLOTS:
             raise InputError(f"{clip.mixture}: has {len(clip.classes)} references; a system separates {N_SLOTS}")
-        row[: len(clip.classes)] = clip.classes
+        known = [index for index in clip.classes if CLASSES[index] in named]
+        row[: len(known)] = known
     return Queries(classes, np.where(classes == EMPTY, 0.0, 1.0))
 
 

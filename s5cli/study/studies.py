@@ -9,6 +9,7 @@ from typing import Any
 
 from s5cli.errors import NeedsTrainingError, UsageError
 from s5cli.evaluate import Evaluation
+from s5cli.labels import CLASSES, index_of
 from s5cli.study.ladder import Rung, ladder
 from s5cli.study.runs import run
 from s5cli.study.table import Row, evaluated, lines, tuned_rows
@@ -52,7 +53,12 @@ class Study:
 
 
 def oracle(
-    data: Path, systems: Sequence[str], n_clips: int | None = None, options: Options | None = None, tell: Tell = untold
+    data: Path,
+    systems: Sequence[str],
+    n_clips: int | None = None,
+    options: Options | None = None,
+    tell: Tell = untold,
+    classes: Sequence[str] = CLASSES,
 ) -> Study:
     """The references' labels named to unchanged systems: what they would score if their taggers were always right.
 
@@ -60,17 +66,20 @@ def oracle(
         data: a folder in official layout.
         systems: names of the registry.
         n_clips: only the first so many.
+        classes: that the taggers know and are always right in; all references of other classes are missed.
 
     Raises:
-        UsageError: an unknown system or device, or a folder that does not exist.
+        UsageError: an unknown system, class or device, or a folder that does not exist.
         InputError: a clip that cannot be used, or has more targets than a system can be asked for.
         WeightsError: weights that are missing, damaged or not licensed yet.
     """
     known = registry()
-    rungs = [Rung(name, known.system(name), true_labels=True) for name in systems]
+    named = tuple(CLASSES[index] for index in sorted({index_of(label) for label in classes}))
+    rungs = [Rung(name, known.system(name), true_labels=True, classes=named) for name in systems]
     clips = first_clips(open_devset(data), n_clips)
     runs = {rung.title: run(rung, clips, known, options or Options(), tell) for rung in rungs}
-    rows = tuple(evaluated(f"{title}, true labels", found) for title, found in runs.items())
+    which = "true labels" if named == CLASSES else f"true labels of {len(named)} classes"
+    rows = tuple(evaluated(f"{title}, {which}", found) for title, found in runs.items())
     return Study(str(data), len(clips.clips), rows, runs, {})
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,10 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from s5cli.labels import CLASSES, N_CLASSES, N_SLOTS, SILENCE_INDEX
+from s5cli.scene import N_CHANNELS
 from s5cli.synth.library import Library
 from s5cli.synth.recipe import draw
 from s5cli.synth.render import Rendered, render
 from s5cli.synth.settings import SceneSettings
+
+ECHO_SCENES = 192
+"""Scenes that are held to be drawn again; 10 s with four channels and three targets take 9 MB each."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         return Batch(self.mixture.to(device), self.targets.to(device), self.classes.to(device))
 
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor, Tensor]:
+        return self.mixture[row], self.targets[row], self.classes[row]
+
 
 @dataclass(frozen=True)
 class ExampleSettings:
@@ -54,17 +62,20 @@ class ExampleSettings:
 
 
 class Scenes(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Example i is scene i of the seed."""
+    """Example i is scene i of the seed, with as many of its channels as the network reads."""
 
-    def __init__(self, scenes: SceneSettings, library: Library, examples: ExampleSettings) -> None:
-        self.scenes, self.library, self.examples = scenes, library, examples
+    def __init__(
+        self, scenes: SceneSettings, library: Library, examples: ExampleSettings, n_channels: int = N_CHANNELS
+    ) -> None:
+        self.scenes, self.library, self.examples, self.n_channels = scenes, library, examples, n_channels
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((self.examples.seed, index, 1))
         rendered = render(draw(self.scenes, self.library, self.examples.seed, index), self.library)
         if rendered.labels and rng.random() < self.examples.stem_share:
             rendered = as_stem(rendered, rng, self.examples.leak_db)
-        return padded(rendered, rng.permutation(N_SLOTS))
+        mixture, targets, classes = padded(rendered, rng.permutation(N_SLOTS))
+        return mixture[: self.n_channels], targets, classes
 
 
 def as_stem(rendered: Rendered, rng: np.random.Generator, leak_db: tuple[float, float]) -> Rendered:
@@ -120,3 +131,20 @@ def batches(dataset: Scenes, span: Span, batch_size: int, workers: int) -> DataL
         drop_last=True,
         multiprocessing_context="forkserver" if workers else None,
     )
+
+
+def echoed(rendered: Iterable[Batch], times: int, seed: int) -> Iterator[Batch]:
+    """Each batch, then `times` − 1 others drawn from the scenes of the last few: rendering costs more than a step.
+
+    Networks see a scene again after a while, beside other scenes and under their own augmentation. A run that goes on
+    after an interruption begins with nothing to draw from but its first batch.
+
+    Source: data echoing (Choi et al., arXiv:1907.05550), examples echoed through a buffer.
+    """
+    rng = np.random.default_rng(seed)
+    held = deque[tuple[Tensor, Tensor, Tensor]](maxlen=ECHO_SCENES)
+    for batch in rendered:
+        held.extend(batch[row] for row in range(len(batch.classes)))
+        yield batch
+        for _ in range(times - 1):
+            yield collate([held[i] for i in rng.choice(len(held), size=len(batch.classes), replace=False)])

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from s5cli.errors import S5Error, UsageError
+from s5cli.scene import N_CHANNELS
 from s5cli.synth.library import Library
 from s5cli.train.card import card
-from s5cli.train.data import Batch, ExampleSettings, Scenes, Span, batches
-from s5cli.train.losses import class_aware_snr_loss, pit_cross_entropy
+from s5cli.train.data import Batch, ExampleSettings, Scenes, Span, batches, echoed
+from s5cli.train.losses import class_aware_snr_loss, frame_cross_entropy, pit_cross_entropy
 from s5cli.train.recipe import Recipe, Schedule
 from s5cli.train.validate import Validation, validate
 
@@ -46,13 +48,10 @@ def train(recipe: Recipe, network: nn.Module, library: Library, held_out: Librar
     """Runs a recipe to its end, or on from the checkpoint in the run's folder; returns the finished weights' path.
 
     Raises:
-        UsageError: the folder holds a run of another recipe, or a tagger is given one clip a step.
+        UsageError: the folder holds a run of another recipe, or the recipe cannot be run with this network.
         S5Error: the loss is no longer finite.
     """
-    if recipe.task == "tagger" and recipe.schedule.batch_size < 2:
-        raise UsageError(
-            f"recipe {recipe.name}: batch_size must be at least 2, as a tagger's head normalises over clips"
-        )
+    check(recipe, network)
     torch.set_num_threads(options.threads)
     # the official separator stores parameters that it does not use
     strategy = "ddp_find_unused_parameters_true" if options.devices > 1 else "auto"
@@ -87,6 +86,20 @@ def train(recipe: Recipe, network: nn.Module, library: Library, held_out: Librar
     return path
 
 
+def check(recipe: Recipe, network: nn.Module) -> None:
+    """Raises UsageError if the recipe asks for something that it or the network cannot give."""
+    problems = {
+        "batch_size must be at least 2, as a tagger's head normalises over clips": recipe.task == "tagger"
+        and recipe.schedule.batch_size < 2,
+        "echo must be at least 1": recipe.schedule.echo < 1,
+        f"frame_weight must be 0, as {type(network).__name__} does not say what sounds when": recipe.frame_weight != 0
+        and not hasattr(network, "heard"),
+    }
+    for problem, found in problems.items():
+        if found:
+            raise UsageError(f"recipe {recipe.name}: {problem}")
+
+
 def validation_batches(recipe: Recipe, held_out: Library | None) -> list[Batch]:
     """A few scenes from recordings that training never sees, rendered once."""
     if held_out is None:
@@ -109,6 +122,8 @@ class Run:
         optimiser = torch.optim.AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay)
         self.averaged = copy.deepcopy(network).to(fabric.device).eval().requires_grad_(False)
         self.network, self.optimiser = fabric.setup(network, optimiser)
+        if recipe.frame_weight:
+            self.network.mark_forward_method("heard")
         self.done_steps, self.started_s = 0, time.monotonic()
         self.spoken_s, self.losses = self.started_s, list[float]()
 
@@ -116,9 +131,13 @@ class Run:
         """The batches that remain."""
         s, n_ranks = self.recipe.schedule, self.fabric.world_size
         per_step = s.batch_size * n_ranks
-        span = Span(self.done_steps * per_step, s.steps * per_step, self.fabric.global_rank, n_ranks)
-        dataset = Scenes(self.recipe.scenes, library, self.recipe.examples)
-        return batches(dataset, span, s.batch_size, self.options.workers)
+        first, last = self.done_steps // s.echo, -(-s.steps // s.echo)
+        span = Span(first * per_step, last * per_step, self.fabric.global_rank, n_ranks)
+        n_channels = getattr(self.averaged, "channels", N_CHANNELS)  # of a tagger; separators read all
+        dataset = Scenes(self.recipe.scenes, library, self.recipe.examples, n_channels)
+        rendered = batches(dataset, span, s.batch_size, self.options.workers)
+        left = s.steps - self.done_steps
+        return islice(echoed(rendered, s.echo, self.recipe.examples.seed + self.done_steps), left)
 
     def step(self, batch: Batch) -> None:
         s = self.recipe.schedule
@@ -126,7 +145,7 @@ class Run:
             group["lr"] = learning_rate(self.done_steps, s)
         train_mode(self.network, self.recipe.trainable)
         with self.fabric.autocast():
-            loss = loss_of(self.recipe.task, self.network, batch)
+            loss = loss_of(self.recipe, self.network, batch)
         if not torch.isfinite(loss):
             raise S5Error(
                 f"training {self.recipe.name}: loss is {loss.item()} at step {self.done_steps}; lower the learning rate"
@@ -226,11 +245,16 @@ class Run:
         return path
 
 
-def loss_of(task: str, network: nn.Module, batch: Batch) -> Tensor:
-    """The task's loss on one batch."""
-    if task == "tagger":
-        return pit_cross_entropy(network(batch.mixture[:, : network.channels]).float(), batch.tags)
-    return class_aware_snr_loss(network(batch.mixture, batch.query).float(), batch.targets, batch.classes)
+def loss_of(recipe: Recipe, network: Any, batch: Batch) -> Tensor:
+    """The task's loss on one batch; the network may be wrapped by Fabric."""
+    if recipe.task == "separator":
+        return class_aware_snr_loss(network(batch.mixture, batch.query).float(), batch.targets, batch.classes)
+    heard = batch.mixture[:, : network.channels]
+    if not recipe.frame_weight:
+        return pit_cross_entropy(network(heard).float(), batch.tags)
+    tracks, frames = network.heard(heard)
+    told = frame_cross_entropy(frames.float(), batch.targets, batch.classes)
+    return pit_cross_entropy(tracks.float(), batch.tags) + recipe.frame_weight * told
 
 
 def learning_rate(step: int, schedule: Schedule) -> float:

@@ -1,4 +1,6 @@
-"""Losses: permutation-invariant cross-entropy for taggers, class-aware permutation-invariant SNR for separators."""
+"""Losses: permutation-invariant cross-entropy of tracks and cross-entropy of frames for taggers, class-aware
+permutation-invariant SNR for separators.
+"""
 
 from itertools import permutations
 
@@ -7,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _CLAMP_DB = 30.0  # errors further below the target than this are not rewarded
+_HEARD_DB = 30.0  # a target sounds in a frame that is no further below its loudest frame
+_RARE = 4.0  # weight of a class that sounds: most do not
 
 
 def pit_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
@@ -29,6 +33,33 @@ def pit_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
         reduction="none",
     ).view(b, s, s)  # [b, track, target]
     return best_over_permutations(pairs).mean()
+
+
+def frame_cross_entropy(logits: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
+    """Mean binary cross-entropy of what sounds when, over clips, frames and classes.
+
+    Args:
+        logits: [b, n, k] of every class in each of n frames of equal length.
+        targets: [b, s, t], zeros where unused.
+        classes: [b, s] class indices, negative where unused.
+    """
+    heard = activity(targets, classes, logits.shape[1], logits.shape[2])
+    rare = logits.new_tensor(_RARE)
+    return F.binary_cross_entropy_with_logits(logits, heard, pos_weight=rare)
+
+
+def activity(targets: Tensor, classes: Tensor, n_frames: int, n_classes: int) -> Tensor:
+    """Which classes sound in which frame, 0 or 1, [b, n, k]: those with a target within 30 dB of its loudest frame.
+
+    >>> targets = torch.tensor([[[0.0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]]])
+    >>> activity(targets, torch.tensor([[1, 0, -1]]), n_frames=2, n_classes=3)
+    tensor([[[1., 0., 0.],
+             [0., 1., 0.]]])
+    """
+    power = F.adaptive_avg_pool1d(targets.square(), n_frames)  # [b, s, n]
+    sounds = (power > power.amax(dim=-1, keepdim=True) * 10 ** (-_HEARD_DB / 10)) & (classes >= 0)[..., None]
+    hot = F.one_hot(classes.clamp_min(0), n_classes)  # [b, s, k]
+    return (sounds[..., None] & hot[:, :, None].bool()).any(dim=1).to(targets.dtype)
 
 
 def class_aware_snr_loss(estimates: Tensor, targets: Tensor, classes: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ class Schedule:
 
     steps: int
     batch_size: int
+    echo: int = 1  # steps that a rendered scene takes part in, in changing company
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     weight_decay: float = 1e-2
@@ -44,6 +45,7 @@ class Recipe:
     scenes: SceneSettings
     examples: ExampleSettings
     config: Mapping[str, Any] = field(default_factory=dict)
+    frame_weight: float = 0.0  # of a tagger's second loss, what sounds when; the network must say so (`heard`)
     init: str | None = None  # a file of the registry, a package:NAME, or a path; --init overrides
     grows: bool = False  # initial weights of a network with fewer inputs: the new inputs' weights start at zero
     trainable: tuple[str, ...] = ("",)  # prefixes of parameter names; the rest is frozen, batch statistics too

@@ -12,15 +12,17 @@ from s5cli.weights import checkpoint
 RECIPE = """
 task = "tagger"
 network = "s5cli.nn.cnn_tagger:CNNTagger"
+frame_weight = 1.0
 [config]
 channels = 4
-widths = [4, 4, 4, 4, 4]
+widths = [4, 4, 4]
 [scenes]
 duration_s = 0.5
 n_simulated_rooms = 1
 [schedule]
 steps = 3
 batch_size = 2
+echo = 2
 warmup_steps = 1
 """
 

@@ -9,7 +9,7 @@ from s5cli.errors import UsageError, WeightsError
 from s5cli.nn.cnn_tagger import CNNTagger, CNNTaggerConfig
 from s5cli.nn.resunet import ResUNetK
 from s5cli.synth.settings import SceneSettings
-from s5cli.train.data import ExampleSettings, Scenes, Span, as_stem, batches
+from s5cli.train.data import Batch, ExampleSettings, Scenes, Span, as_stem, batches, echoed
 from s5cli.train.loop import RunOptions, learning_rate, train
 from s5cli.train.recipe import Recipe, Schedule, names, parse_recipe, read_recipe
 from s5cli.train.start import initial_network, install
@@ -21,7 +21,8 @@ SCHEDULE = Schedule(steps=4, batch_size=2, warmup_steps=1, checkpoint_steps=2, v
 TAGGER = Recipe(
     name="tiny_tagger", task="tagger", network="s5cli.nn.cnn_tagger:CNNTagger", schedule=SCHEDULE, scenes=SCENES,
     examples=ExampleSettings(seed=1, stem_share=0.5), half=False,
-    config={"channels": 4, "widths": [4, 4, 4, 4, 4], "dropout": 0.0, "masked_bands": 0, "masked_frames": 0},
+    config={"channels": 4, "widths": [4, 4, 4], "dropout": 0.0, "masked_bands": 0, "masked_frames": 0,
+            "filter_deviation": 0.0, "style_alpha": 0.0},
 )  # fmt: skip
 SEPARATOR = Recipe(
     name="tiny_separator", task="separator", network="s5cli.nn.resunet:ResUNetK", schedule=SCHEDULE, scenes=SCENES,
@@ -89,6 +90,19 @@ def test_a_tagger_needs_two_clips_a_step(library, tmp_path):
         run(replace(TAGGER, schedule=replace(SCHEDULE, batch_size=1)), library, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (replace(TAGGER, schedule=replace(SCHEDULE, echo=0)), "echo must be at least 1"),
+        (replace(SEPARATOR, frame_weight=1.0), "frame_weight must be 0, as ResUNetK does not say what sounds when"),
+    ],
+)
+def test_a_recipe_that_asks_for_too_much_is_refused(library, tmp_path, recipe, said):
+    with pytest.raises(UsageError, match=said):
+        run(recipe, library, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_keeps_to_its_recipe(library, tmp_path):
     run(TAGGER, library, tmp_path, minutes=0.0)
     with pytest.raises(UsageError, match="holds a run of 'tiny_tagger'"):
@@ -104,6 +118,59 @@ def test_examples_do_not_depend_on_workers(library):
         assert torch.equal(a.mixture, b.mixture)
         assert torch.equal(a.targets, b.targets)
         assert torch.equal(a.classes, b.classes)
+
+
+def test_a_tagger_of_one_channel_is_given_one(library):
+    whole = Scenes(SCENES, library, ExampleSettings(seed=3))
+    first = Scenes(SCENES, library, ExampleSettings(seed=3), n_channels=1)
+    assert torch.equal(first[5][0], whole[5][0][:1])
+    assert torch.equal(first[5][1], whole[5][1])
+
+
+def test_echoed_batches_are_made_of_scenes_that_came_before():
+    rendered = [numbered(range(3 * i, 3 * i + 3)) for i in range(40)]
+    seen: set[float] = set()
+    uses = dict.fromkeys(range(120), 0)
+    for step, batch in enumerate(echoed(rendered, 3, seed=0)):
+        numbers = batch.mixture[:, 0, 0].tolist()
+        if step % 3 == 0:
+            assert torch.equal(batch.mixture, rendered[step // 3].mixture)
+            seen |= set(numbers)
+        assert set(numbers) <= seen
+        assert len(set(numbers)) == 3
+        assert batch.classes[:, 0].tolist() == numbers
+        for number in numbers:
+            uses[number] += 1
+    assert sum(uses.values()) == 3 * 120
+    assert max(uses.values()) < 20
+
+
+def numbered(numbers) -> Batch:
+    rows = torch.tensor(list(numbers))
+    return Batch(rows[:, None, None].float(), rows[:, None, None].float(), rows[:, None])
+
+
+def test_without_echo_every_batch_comes_once():
+    rendered = [numbered([i]) for i in range(4)]
+    assert [batch.classes.item() for batch in echoed(rendered, 1, seed=0)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_run_with_echo_ends_after_its_steps(library, tmp_path, cut):
+    recipe = replace(TAGGER, schedule=replace(SCHEDULE, steps=5, echo=2), frame_weight=1.0)
+    if cut:
+        run(recipe, library, tmp_path, minutes=0.0)
+    _, lines = run(recipe, library, tmp_path)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["steps"] == 5
+    assert ("resumed at step 1" in lines) == cut
+
+
+def test_what_sounds_when_is_learned_too(library, tmp_path):
+    network = TAGGER.build()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    path, _ = run(replace(TAGGER, frame_weight=1.0, trainable=("frames.",)), library, tmp_path, network)
+    after = checkpoint.read(path).tensors
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"frames.weight", "frames.bias"}
 
 
 def test_ranks_share_a_span():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import log_softmax
 
-from s5cli.train.losses import class_aware_snr_loss, pit_cross_entropy
+from s5cli.train.losses import activity, class_aware_snr_loss, frame_cross_entropy, pit_cross_entropy
 
 
 def test_pit_cross_entropy_is_the_best_assignment():
@@ -57,3 +57,26 @@ def test_unused_slots_carry_no_loss_and_no_gradient():
     assert not estimate.grad[1, 1:].any()
     assert estimate.grad[0, :2].any()
     assert estimate.grad[1, 0].any()
+
+
+def test_frame_cross_entropy_is_that_of_what_sounds_when():
+    torch.manual_seed(4)
+    logits, targets = torch.randn(2, 4, 5), torch.zeros(2, 3, 400)
+    targets[0, 0, 100:200] = torch.randn(100)  # class 2 in the second frame
+    targets[0, 1, 150:300] = torch.randn(150)  # class 4 in the second and third
+    targets[1, 2, :] = torch.randn(400)  # class 2 throughout, 40 dB quieter in the last frame
+    targets[1, 2, 300:] *= 0.01
+    classes = torch.tensor([[2, 4, -1], [-1, -1, 2]])
+    heard = torch.zeros(2, 4, 5)
+    heard[0, 1, 2] = heard[0, 1, 4] = heard[0, 2, 4] = heard[1, 0, 2] = heard[1, 1, 2] = heard[1, 2, 2] = 1
+    assert torch.equal(activity(targets, classes, 4, 5), heard)
+    p = logits.sigmoid()
+    plain = -(4 * heard * p.log() + (1 - heard) * (1 - p).log()).mean()
+    torch.testing.assert_close(frame_cross_entropy(logits, targets, classes), plain)
+
+
+def test_two_of_a_class_sound_when_either_does():
+    targets = torch.zeros(1, 3, 200)
+    targets[0, 0, :100] = 1
+    targets[0, 1, 100:] = 0.001  # quiet, but as loud as it ever is
+    assert activity(targets, torch.tensor([[3, 3, -1]]), 2, 4)[0, :, 3].tolist() == [1, 1]
