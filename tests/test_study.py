@@ -153,7 +153,6 @@ def test_classes_that_nobody_recognises_are_missed(short):
     assert {bool(clip.est_labels) for clip in some.runs["baseline-compact"].clips} == {True, False}
 
 
-
 # ---------------------------------------------------------------------------------------------------------------- tuned
 @pytest.mark.parametrize("number", [1, 3])
 def test_tuned_rows_are_those_of_the_tuner(number, study, short, cache, tmp_path) -> None:
