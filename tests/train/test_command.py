@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from s5cli.cli import exit_code
 from s5cli.nn.cnn_tagger import CNNTagger
 from s5cli.weights import checkpoint
 
@@ -66,11 +67,11 @@ def test_a_stopped_run_goes_on(recipe, material, tmp_path):
         (["compact_tagger_1ch", "--sources", "nowhere", "-o", "OUT"], "nowhere"),
     ],
 )
-def test_mistakes(args, said, tmp_path):
-    done = s5_train(*(word.replace("OUT", str(tmp_path / "run")) for word in args))
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_mistakes(args, said, tmp_path, capsys):
+    assert exit_code(["train", *(word.replace("OUT", str(tmp_path / "run")) for word in args)]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
