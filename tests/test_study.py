@@ -1,7 +1,9 @@
 """Studies: every row is what the same system scores when it is run for good and evaluated."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +14,19 @@ from s5cli.cli import exit_code
 from s5cli.dataset import open_dataset
 from s5cli.errors import InputError, UsageError
 from s5cli.evaluate import Evaluation, evaluate
+from s5cli.knobs import setting
 from s5cli.metric import trivial_scores
-from s5cli.scene import RATE_HZ
+from s5cli.scene import RATE_HZ, Stem
 from s5cli.study import studies
 from s5cli.study.ladder import families, ladder
+from s5cli.study.runs import results
 from s5cli.study.table import Row, lines
 from s5cli.tune import search
+from s5cli.tune.clips import open_devset
 from s5cli.tune.result import plain, toml
 from s5cli.tune.tuner import Options, tune
 from s5cli.weights.registry import registry
+from tests.toy import Toy
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 OPTIONS = Options("cpu", batch_size=4, folds=2, max_new_lists=6)
@@ -137,6 +143,18 @@ def test_true_labels_are_those_that_a_user_would_name(study, short, tmp_path) ->
     both = studies.oracle(short, ["baseline-compact", f"{COMPACT}-3"], None, OPTIONS)
     check_same(both.runs["baseline-compact"], study.runs["true labels, separator A"])
     check_same(both.runs[f"{COMPACT}-3"], named)
+
+
+def test_an_answer_that_is_no_sound_is_not_scored(short):
+    class Broken(Toy):
+        def __call__(self, *args: Any, **named: Any) -> list[list[Stem]]:
+            answers = super().__call__(*args, **named)
+            return [[replace(stem, audio=stem.audio * float("nan")) for stem in stems] for stems in answers]
+
+    data = open_devset(short)
+    with pytest.raises(InputError, match=r"cut\d\.wav: the system gave NaN or infinity as"):
+        list(results(Broken(setting=setting(Toy.knobs)), data.clips, 4))
+    assert len(list(results(Toy(setting=setting(Toy.knobs)), data.clips, 4))) == 6
 
 
 def test_classes_that_nobody_recognises_are_missed(short):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from s5cli.api import check_stems
 from s5cli.errors import InputError
 from s5cli.evaluate import ClipResult, Evaluation, evaluation, score_clip
 from s5cli.labels import CLASSES, N_SLOTS
@@ -31,7 +32,7 @@ def run(rung: Rung, data: DevSet, known: Registry, options: Options, tell: Tell)
     """A rung's system over all clips, with the thresholds of its section.
 
     Raises:
-        InputError: a clip that cannot be used, or has more targets than a system can be asked for.
+        InputError: a clip that cannot be used, has more targets than can be asked for, or is answered with NaN.
         UsageError: an unknown device.
         WeightsError: weights that are missing, damaged or not licensed yet.
     """
@@ -59,6 +60,7 @@ def results(
         rows = list(islice(waiting, len(batch)))
         queries = None if named is None else true_queries(rows, named)
         for clip, scene, stems in zip(rows, batch, system(batch, queries=queries), strict=True):
+            check_stems(stems, str(clip.mixture))
             yield scored(clip, scene, stems)
 
 
