@@ -20,13 +20,14 @@ FEWEST_TO_LEARN, FEWEST_TO_JUDGE = 3, 2
 def card(recipe: Recipe, config: Mapping[str, Any], steps: int, library: Library, held_out: Library | None) -> str:
     """Markdown, complete but for the scores."""
     schedule = recipe.schedule
+    echoed = f", each rendered scene in {schedule.echo} of them on average" if schedule.echo > 1 else ""
     return "\n".join(
         [
             f"# {recipe.name}",
             "",
             f"A {recipe.task}, `{recipe.network}`, configuration `{dict(config)}`,",
             f"trained by s5cli {__version__} (`s5 train {recipe.name}`):",
-            f"{steps} steps of {schedule.batch_size} scenes of {recipe.scenes.duration_s:g} s.",
+            f"{steps} steps of {schedule.batch_size} scenes of {recipe.scenes.duration_s:g} s{echoed}.",
             "",
             "Its scores are its own. They say nothing of the published systems whose flow it serves in.",
             "",

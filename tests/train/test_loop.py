@@ -163,6 +163,8 @@ def test_a_run_with_echo_ends_after_its_steps(library, tmp_path, cut):
     _, lines = run(recipe, library, tmp_path)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["steps"] == 5
     assert ("resumed at step 1" in lines) == cut
+    card = (tmp_path / f"{recipe.name}.md").read_text()
+    assert "5 steps of 2 scenes of 1 s, each rendered scene in 2 of them on average." in card
 
 
 def test_what_sounds_when_is_learned_too(library, tmp_path):
