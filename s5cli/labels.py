@@ -30,6 +30,15 @@ N_SLOTS = 3
 _INDEX = {name: index for index, name in enumerate(CLASSES)}
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """Names that a user wrote with commas between them, none for an empty text; whether they are classes is not asked.
+
+    >>> listed("Speech, Speech,Dishes")
+    ('Speech', 'Speech', 'Dishes')
+    """
+    return tuple(name.strip() for name in text.split(",")) if text else ()
+
+
 def index_of(name: str) -> int:
     """Official index of a target class.
 

@@ -21,12 +21,12 @@ from s5cli.study import studies
 from s5cli.study.ladder import families, ladder
 from s5cli.study.runs import results
 from s5cli.study.table import Row, lines
-from s5cli.tune import search
 from s5cli.tune.clips import open_devset
 from s5cli.tune.result import plain, toml
 from s5cli.tune.tuner import Options, tune
 from s5cli.weights.registry import registry
 from tests.toy import Toy
+from tests.tune.world import coarsen
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 OPTIONS = Options("cpu", batch_size=4, folds=2, max_new_lists=6)
@@ -55,8 +55,7 @@ def short(tmp_path_factory) -> Path:
 def coarse():
     """A search of few settings."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"STAGE_SETTINGS": 27, "MAX_POINTS": 4, "CLASS_POINTS": 3, "MAX_DESCENTS": 1}.items():
-            patch.setattr(search, name, value)
+        coarsen(patch)
         yield
 
 
@@ -268,7 +267,8 @@ def test_what_nobody_has_trained_is_left_out(short, tmp_path, monkeypatch) -> No
         (["ablation", "nowhere"], "nowhere: no such folder"),
         (["oracle", "DATA", "--system", "baseline-compat"], "did you mean 'baseline-compact'"),
         (["oracle", "DATA", "--device", "gpu"], "unknown device 'gpu'"),
-        (["oracle", "DATA", "--classes", "Speech,Coughs"], "did you mean 'Cough'"),
+        (["oracle", "DATA", "--classes", "Speech, Coughs"], "did you mean 'Cough'"),
+        (["oracle", "DATA", "--classes", ""], "no class is named"),
         (["ablation", "DATA", "--tuned", "--cache", "c", "--folds", "7", "--device", "cpu"], "7 folds of 6 clips"),
     ],
 )

@@ -54,10 +54,10 @@ def separate(
     from s5cli import api, batch, job
     from s5cli.cli.stems import Display
     from s5cli.cluster import chosen
+    from s5cli.labels import listed
 
     spread = chosen(cluster, cluster_address, cluster_workers, device)
-    named = tuple(label.strip() for label in labels.split(",")) if labels else ()
-    options = job.Options(named, batch_size, subtype, job.parse_window(window), restart)
+    options = job.Options(listed(labels), batch_size, subtype, job.parse_window(window), restart)
     planned = job.plan(mixtures, out, options)
     systems = [
         api.load(

@@ -38,12 +38,12 @@ def oracle(
     accept_licence: Accept = False,
 ) -> None:
     """Name the true labels to unchanged separators: what a system would score if its taggers were always right."""
-    from s5cli.labels import CLASSES
+    from s5cli.labels import CLASSES, listed
     from s5cli.study import studies
     from s5cli.tune.tuner import Options
 
     options = Options(device, batch_size, offline=offline, accept_licence=accept_licence)
-    named = CLASSES if classes is None else classes.split(",")
+    named = CLASSES if classes is None else listed(classes)
     found = studies.oracle(data, system or ["tagging-driven-compact"], clips, options, Teller(), named)
     _print(found, as_json)
 

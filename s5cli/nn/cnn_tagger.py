@@ -2,7 +2,7 @@
 
 About a hundredth of the official tagger's parameters, for training from scratch on a few hundred recordings; one
 channel or four. It says for each frame which classes sound, and from that and the frames' features what the three
-tracks hold: of little data more is learned when the time of every sound is told (docs/compact.md).
+tracks hold, so that training can tell it the time of every sound.
 """
 
 from dataclasses import dataclass

@@ -64,7 +64,7 @@ def results(
             yield scored(clip, scene, stems)
 
 
-def true_queries(clips: Sequence[Clip], named: Sequence[str] = CLASSES) -> Queries:
+def true_queries(clips: Sequence[Clip], named: Sequence[str]) -> Queries:
     """The references' classes, [b, 3], as a user would name them; those that are not in `named` are left out.
 
     Raises:

@@ -69,10 +69,12 @@ def oracle(
         classes: that the taggers know and are always right in; all references of other classes are missed.
 
     Raises:
-        UsageError: an unknown system, class or device, or a folder that does not exist.
+        UsageError: an unknown system, class or device, no class at all, or a folder that does not exist.
         InputError: a clip that cannot be used, or has more targets than a system can be asked for.
         WeightsError: weights that are missing, damaged or not licensed yet.
     """
+    if not classes:
+        raise UsageError("no class is named; name one of the 18 or more, or leave all")
     known = registry()
     named = tuple(CLASSES[index] for index in sorted({index_of(label) for label in classes}))
     rungs = [Rung(name, known.system(name), true_labels=True, classes=named) for name in systems]

@@ -19,7 +19,7 @@ from s5cli.synth.render import Rendered, render
 from s5cli.synth.settings import SceneSettings
 
 ECHO_SCENES = 192
-"""Scenes that are held to be drawn again; 10 s with four channels and three targets take 9 MB each."""
+"""Scenes, or one batch if that is more, that are held to be drawn again; 10 s with four channels take 9 MB each."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,16 @@ def echoed(rendered: Iterable[Batch], times: int, seed: int) -> Iterator[Batch]:
 
     Source: data echoing (Choi et al., arXiv:1907.05550), examples echoed through a buffer.
     """
+    if times == 1:  # nothing is held
+        yield from rendered
+        return
     rng = np.random.default_rng(seed)
-    held = deque[tuple[Tensor, Tensor, Tensor]](maxlen=ECHO_SCENES)
+    held = deque[tuple[Tensor, Tensor, Tensor]]()
     for batch in rendered:
-        held.extend(batch[row] for row in range(len(batch.classes)))
+        size = len(batch.classes)
+        held.extend(batch[row] for row in range(size))
+        while len(held) > max(ECHO_SCENES, size):
+            held.popleft()
         yield batch
         for _ in range(times - 1):
-            yield collate([held[i] for i in rng.choice(len(held), size=len(batch.classes), replace=False)])
+            yield collate([held[i] for i in rng.choice(len(held), size=size, replace=False)])

@@ -249,10 +249,9 @@ def loss_of(recipe: Recipe, network: Any, batch: Batch) -> Tensor:
     """The task's loss on one batch; the network may be wrapped by Fabric."""
     if recipe.task == "separator":
         return class_aware_snr_loss(network(batch.mixture, batch.query).float(), batch.targets, batch.classes)
-    heard = batch.mixture[:, : network.channels]
     if not recipe.frame_weight:
-        return pit_cross_entropy(network(heard).float(), batch.tags)
-    tracks, frames = network.heard(heard)
+        return pit_cross_entropy(network(batch.mixture).float(), batch.tags)
+    tracks, frames = network.heard(batch.mixture)
     told = frame_cross_entropy(frames.float(), batch.targets, batch.classes)
     return pit_cross_entropy(tracks.float(), batch.tags) + recipe.frame_weight * told
 

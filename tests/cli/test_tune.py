@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from s5cli.scene import RATE_HZ
-from s5cli.tune import search
 from s5cli.tune.evidence import FILE, Store
+from tests.tune.world import coarsen
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SYSTEM = "tagging-driven-compact-1"
@@ -39,10 +39,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def coarse(monkeypatch):
-    monkeypatch.setattr(search, "STAGE_SETTINGS", 27)
-    monkeypatch.setattr(search, "MAX_POINTS", 4)
-    monkeypatch.setattr(search, "CLASS_POINTS", 3)
-    monkeypatch.setattr(search, "MAX_DESCENTS", 1)
+    coarsen(monkeypatch)
 
 
 def test_thresholds_for_separate(s5, data, tmp_path, coarse):

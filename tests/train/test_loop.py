@@ -1,5 +1,6 @@
 """Real short runs: what is saved, that a resumed run is the uninterrupted one, what stays frozen."""
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from s5cli.errors import UsageError, WeightsError
 from s5cli.nn.cnn_tagger import CNNTagger, CNNTaggerConfig
 from s5cli.nn.resunet import ResUNetK
 from s5cli.synth.settings import SceneSettings
-from s5cli.train.data import Batch, ExampleSettings, Scenes, Span, as_stem, batches, echoed
+from s5cli.train.data import ECHO_SCENES, Batch, ExampleSettings, Scenes, Span, as_stem, batches, echoed
 from s5cli.train.loop import RunOptions, learning_rate, train
 from s5cli.train.recipe import Recipe, Schedule, names, parse_recipe, read_recipe
 from s5cli.train.start import initial_network, install
@@ -150,9 +151,21 @@ def numbered(numbers) -> Batch:
     return Batch(rows[:, None, None].float(), rows[:, None, None].float(), rows[:, None])
 
 
-def test_without_echo_every_batch_comes_once():
-    rendered = [numbered([i]) for i in range(4)]
-    assert [batch.classes.item() for batch in echoed(rendered, 1, seed=0)] == [0, 1, 2, 3]
+def test_without_echo_every_batch_comes_once_and_none_is_held():
+    rendered = (numbered([i]) for i in range(4))
+    gone = []
+    for number, batch in enumerate(echoed(rendered, 1, seed=0)):
+        assert batch.classes.item() == number
+        assert all(before() is None for before in gone[:-1])
+        gone.append(weakref.ref(batch.mixture))
+    assert len(gone) == 4
+
+
+def test_a_batch_larger_than_what_is_held_is_echoed_too():
+    large = numbered(range(ECHO_SCENES + 8))
+    first, second = echoed([large], 2, seed=0)
+    assert torch.equal(first.mixture, large.mixture)
+    assert sorted(second.classes.flatten().tolist()) == list(range(ECHO_SCENES + 8))
 
 
 @pytest.mark.parametrize("cut", [False, True])

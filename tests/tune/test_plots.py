@@ -12,17 +12,17 @@ import pytest
 from s5cli.explain import ClipTrail, QueryLife
 from s5cli.knobs import setting
 from s5cli.labels import CLASSES
-from s5cli.tune import plots, search
+from s5cli.tune import plots
 from s5cli.tune.fates import RULES, Queries, fate, fate_under, trails
 from s5cli.tune.plots import Pictured
 from s5cli.tune.search import moved
 from s5cli.tune.tuner import Options, tune
+from tests.tune import world
 from tests.tune.world import random_setting, system_of, trials_of, write_clip, write_devset
 
 
 def coarsen(patch: pytest.MonkeyPatch) -> None:
-    for name, value in {"STAGE_SETTINGS": 27, "MAX_POINTS": 4, "CLASS_POINTS": 3, "MAX_DESCENTS": 1}.items():
-        patch.setattr(search, name, value)
+    world.coarsen(patch)
     patch.setattr(plots, "CLASS_POINTS", 3)
 
 

@@ -8,25 +8,20 @@ import pytest
 
 from s5cli.knobs import Knob, Setting
 from s5cli.labels import CLASSES
-from s5cli.tune import search as module
 from s5cli.tune.clips import open_devset
 from s5cli.tune.crossval import NONE_DB, bootstrapped, cross_validate, joined, paired
 from s5cli.tune.folds import folds
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Search, fine, grid, moved, stages
 from tests.systems.tones import Tone
-from tests.tune.world import passes_of, system_of, trials_of, write_clip, write_devset
+from tests.tune.world import coarsen, passes_of, system_of, trials_of, write_clip, write_devset
 
 EVERY_LIST = 10_000
 
 
 @pytest.fixture
 def coarse(monkeypatch):
-    """Grids small enough for a test."""
-    monkeypatch.setattr(module, "STAGE_SETTINGS", 27)
-    monkeypatch.setattr(module, "MAX_POINTS", 7)
-    monkeypatch.setattr(module, "CLASS_POINTS", 3)
-    monkeypatch.setattr(module, "MAX_DESCENTS", 1)
+    coarsen(monkeypatch, max_points=7)
 
 
 def searching(system, data, cache, budget=EVERY_LIST, **options):

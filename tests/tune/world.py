@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from s5cli.knobs import Setting, setting
 from s5cli.labels import CLASSES
 from s5cli.scene import RATE_HZ
 from s5cli.systems.tagging_driven import TaggingDriven
+from s5cli.tune import search
 from s5cli.tune.clips import DevSet, open_devset
 from s5cli.tune.evidence import Store
 from s5cli.tune.record import Memory, step_fingerprint, steps_of
@@ -17,6 +19,13 @@ from s5cli.tune.trials import Trials
 from tests.systems.tones import N_SAMPLES, Parts, Tone, parts, scene_of
 
 LEVELS = [0.05, 0.15, 0.3, 0.45, 0.55, 0.7, 0.9]
+
+
+def coarsen(patch: pytest.MonkeyPatch, max_points: int = 4) -> None:
+    """Grids small enough for a test."""
+    values = {"STAGE_SETTINGS": 27, "MAX_POINTS": max_points, "CLASS_POINTS": 3, "MAX_DESCENTS": 1}
+    for name, value in values.items():
+        patch.setattr(search, name, value)
 
 
 def write_clip(folder: Path, name: str, tones: list[Tone], targets: int) -> None:
