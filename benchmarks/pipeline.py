@@ -17,13 +17,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from s5cli.adapters.slots import SlotSeparator
+from s5cli.adapters.tracks import TrackTagger
 from s5cli.knobs import setting
 from s5cli.nn.m2d import M2DConfig, M2DTagger1ch, M2DTagger4ch
 from s5cli.nn.resunet import ResUNetConfig, ResUNetK
 from s5cli.scene import RATE_HZ, Queries, Scene
-from s5cli.separators.slots import SlotSeparator
 from s5cli.systems.tagging_driven import TaggingDriven
-from s5cli.taggers.tracks import TrackTagger
 from s5cli.weights.build import build
 
 

@@ -7,9 +7,9 @@ import torch
 
 import s5cli
 from s5cli.api import DEFAULT_SYSTEM, LoadedSystem
-from s5cli.batch import separate_all
 from s5cli.errors import InputError, UsageError
-from s5cli.job import Options, plan
+from s5cli.run.batch import separate_all
+from s5cli.run.plan import Options, plan
 from tests.toy import SECTION, tones, write_tones
 
 LOW_HZ, HIGH_HZ = 500, 5000

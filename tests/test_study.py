@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from s5cli.bootstrap import Interval
 from s5cli.cli import exit_code
 from s5cli.dataset import open_dataset
 from s5cli.errors import InputError, UsageError
-from s5cli.evaluate import Evaluation, evaluate
 from s5cli.knobs import setting
-from s5cli.metric import trivial_scores
 from s5cli.scene import RATE_HZ, Stem
+from s5cli.score.bootstrap import Interval
+from s5cli.score.evaluate import Evaluation, evaluate
+from s5cli.score.metric import trivial_scores
 from s5cli.study import studies
 from s5cli.study.ladder import families, ladder
 from s5cli.study.runs import results

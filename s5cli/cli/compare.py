@@ -33,8 +33,8 @@ def compare(
     """
     from tqdm import tqdm
 
-    from s5cli.bootstrap import Bootstrap
-    from s5cli.compare import compare as compared
+    from s5cli.score.bootstrap import Bootstrap
+    from s5cli.score.compare import compare as compared
 
     found = compared(
         run_a,

@@ -38,9 +38,9 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from s5cli import plots as drawing
-    from s5cli.bootstrap import Bootstrap
-    from s5cli.evaluate import evaluate as score
+    from s5cli.score import plots as drawing
+    from s5cli.score.bootstrap import Bootstrap
+    from s5cli.score.evaluate import evaluate as score
 
     if plots:
         drawing.prepare(plots)

@@ -46,10 +46,10 @@ def package(
 
     from tqdm import tqdm
 
+    from s5cli.challenge.label import Label
+    from s5cli.challenge.package import Order, Packaged
+    from s5cli.challenge.package import package as write
     from s5cli.cli.rows import print_json
-    from s5cli.package import Order, Packaged
-    from s5cli.package import package as write
-    from s5cli.submission.label import Label
 
     label = Label(author, affiliation, index)
     order = Order(run, dev_run, label, out, dev_reference, audio_url, report_pdf, meta, zip_name, overwrite)

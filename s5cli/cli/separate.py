@@ -51,14 +51,15 @@ def separate(
     DIR receives <clip>_<number>_<Class>.wav for every stem, <clip>.json for every clip, also for those without
     targets, and run.json about the run. The same call again goes on where an earlier one ended.
     """
-    from s5cli import api, batch, job
+    from s5cli import api
     from s5cli.cli.stems import Display
-    from s5cli.cluster import chosen
     from s5cli.labels import listed
+    from s5cli.run import batch, plan
+    from s5cli.run.cluster import chosen
 
     spread = chosen(cluster, cluster_address, cluster_workers, device)
-    options = job.Options(listed(labels), batch_size, subtype, job.parse_window(window), restart)
-    planned = job.plan(mixtures, out, options)
+    options = plan.Options(listed(labels), batch_size, subtype, plan.parse_window(window), restart)
+    planned = plan.plan(mixtures, out, options)
     systems = [
         api.load(
             system,

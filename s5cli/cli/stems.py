@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from s5cli.outcome import ClipReport, Failure, Notice, RunResult, StemReport
+from s5cli.run.record import ClipReport, Failure, Notice, RunResult, StemReport
 
 EVERY_S = 30  # between lines about progress where there is no terminal
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:  # they need numpy, which no command loads before it runs
-    from s5cli.bootstrap import Interval
-    from s5cli.compare import ClipPair, Comparison, Difference
-    from s5cli.evaluate import ClassResult, Evaluation, Summary
-    from s5cli.sheet import Score
+    from s5cli.score.bootstrap import Interval
+    from s5cli.score.compare import ClipPair, Comparison, Difference
+    from s5cli.score.evaluate import ClassResult, Evaluation, Summary
+    from s5cli.score.sheet import Score
 
 NONE = "–"
 MOST_CONFUSED = 3
@@ -21,7 +21,7 @@ MOST_CONFUSED = 3
 
 def print_evaluation(result: Evaluation) -> None:
     """The score sheet of all clips, scores of their kinds, the trivial answers, and the classes."""
-    from s5cli.sheet import SCORES
+    from s5cli.score.sheet import SCORES
 
     console = Console(highlight=False, markup=False)
     tables = (sheet(result, SCORES), trivial(result), kinds_db(result), kinds_percent(result), classes(result.classes))

@@ -39,7 +39,7 @@ def tune(
     Networks run once for each clip and query list. What they said is kept in the cache, so that an interrupted search
     goes on where it was, and every later one is a matter of minutes. The thresholds go to `s5 separate --thresholds`.
     """
-    from s5cli.plots import prepare
+    from s5cli.score.plots import prepare
     from s5cli.tune.plots import draw
     from s5cli.tune.result import check_place
     from s5cli.tune.summary import lines

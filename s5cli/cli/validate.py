@@ -30,7 +30,7 @@ def validate(
 
     from tqdm import tqdm
 
-    from s5cli.validate import validate as check
+    from s5cli.challenge.validate import validate as check
 
     report = check(path, soundscapes, dev_soundscapes, lambda names: tqdm(names, unit="stem", disable=None))
     if as_json:

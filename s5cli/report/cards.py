@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from xml.etree.ElementTree import Element
 
-from s5cli.evaluate import ClipResult
 from s5cli.report.collect import Clip
 from s5cli.report.markup import Node, node, span
 from s5cli.report.record import StemFile
 from s5cli.report.sounds import Missing, Source, Track
 from s5cli.report.spectrogram import N_BANDS, RANGE_DB, TICKS_HZ, height_of
 from s5cli.report.wording import decibels, plain
+from s5cli.score.clip import ClipResult
 
 TIME_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 MOST_TICKS = 11

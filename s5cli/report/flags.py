@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from s5cli.evaluate import ClipResult
 from s5cli.report.record import Record
+from s5cli.score.clip import ClipResult
 
 LOW_CONFIDENCE = 0.5
 Tone = Literal["bad", "warn", "calm"]

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from s5cli.evaluate import ClipResult, Summary
 from s5cli.labels import CLASSES
-from s5cli.metric import mean
 from s5cli.report.collect import Run
 from s5cli.report.flags import FLAGS, Flag
 from s5cli.report.markup import Node, document, node, span
 from s5cli.report.page import flag_mark
 from s5cli.report.record import Record
 from s5cli.report.wording import NONE, plain
+from s5cli.score.clip import ClipResult
+from s5cli.score.evaluate import Summary
+from s5cli.score.metric import mean
 
 SEPARATOR = "|"  # of flags and labels in attributes; in neither
 TONE_WEIGHT = {"bad": 100, "warn": 10, "calm": 1}  # sorting by flags puts the alarming first

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from s5cli.evaluate import ClipResult
 from s5cli.report.cards import sound_section
 from s5cli.report.collect import Clip
 from s5cli.report.flags import Flag
@@ -14,6 +13,7 @@ from s5cli.report.markup import Node, document, node, span
 from s5cli.report.sounds import Missing, Track
 from s5cli.report.trail import trail_section
 from s5cli.report.wording import plain
+from s5cli.score.clip import ClipResult
 
 ROOT = "../../"
 

@@ -17,10 +17,10 @@ import soundfile
 
 from s5cli.audio import Samples, read_audio, resampled
 from s5cli.errors import InputError
-from s5cli.evaluate import ClipResult, score_clip
 from s5cli.report.collect import Clip
 from s5cli.report.spectrogram import QUIETEST_DB, Decibels, mel_db, png
 from s5cli.scene import RATE_HZ
+from s5cli.score.clip import ClipResult, score_clip
 
 Role = Literal["mixture", "stem", "reference"]
 NOT_FOUND = "not found; --soundscapes names the folder of the mixtures"

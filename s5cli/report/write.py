@@ -21,12 +21,13 @@ from typing import Any
 
 from s5cli import __version__
 from s5cli.errors import InputError, OutputError, UsageError
-from s5cli.evaluate import ClipResult, Summary, summary
 from s5cli.report.collect import Clip, Run
 from s5cli.report.flags import LOW_CONFIDENCE, Flag, flags_of
 from s5cli.report.listing import Row, listing_html
 from s5cli.report.page import Page, Place, page_html
 from s5cli.report.sounds import Missing, read_sounds, score, write_tracks
+from s5cli.score.clip import ClipResult
+from s5cli.score.evaluate import Summary, summary
 
 RECORD, KIND = "report.json", "s5 report"
 CLIPS = "clips"

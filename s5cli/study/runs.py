@@ -13,9 +13,10 @@ import numpy as np
 
 from s5cli.api import check_stems
 from s5cli.errors import InputError
-from s5cli.evaluate import ClipResult, Evaluation, evaluation, score_clip
 from s5cli.labels import CLASSES, N_SLOTS
 from s5cli.scene import EMPTY, Ints, Queries, System
+from s5cli.score.clip import ClipResult, score_clip
+from s5cli.score.evaluate import Evaluation, evaluation
 from s5cli.study.ladder import Rung, with_entry
 from s5cli.tune.clips import Clip, DevSet, HeldClip, held_batches
 from s5cli.tune.trials import Tell

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from s5cli.errors import NeedsTrainingError, UsageError
-from s5cli.evaluate import Evaluation
 from s5cli.labels import CLASSES, index_of
+from s5cli.score.evaluate import Evaluation
 from s5cli.study.ladder import Rung, ladder
 from s5cli.study.runs import run
 from s5cli.study.table import Row, evaluated, lines, tuned_rows

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from s5cli.bootstrap import Interval
-from s5cli.evaluate import Evaluation
-from s5cli.metric import ReferenceProducts, trivial_scores
+from s5cli.score.bootstrap import Interval
+from s5cli.score.evaluate import Evaluation
+from s5cli.score.metric import ReferenceProducts, trivial_scores
 from s5cli.study.tuned import Tuned, known
 from s5cli.tune.crossval import Gain
 from s5cli.tune.score import Outcome

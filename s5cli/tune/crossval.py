@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from s5cli.bootstrap import Bootstrap, Interval, Ratios, intervals, spread
 from s5cli.scene import Bools, Floats, Ints
+from s5cli.score.bootstrap import Bootstrap, Interval, Ratios, intervals, spread
 from s5cli.tune.fates import reported
 from s5cli.tune.form import Array
 from s5cli.tune.score import Outcome

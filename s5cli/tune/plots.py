@@ -1,7 +1,7 @@
 """A search as pictures: score against each threshold, gain of each stage, and what each rule removed.
 
 Curves are exact: where a threshold leads to query lists that nobody has asked, networks run for those clips, within a
-bound; beyond it a curve has a gap. Style and files as in `s5cli.plots`.
+bound; beyond it a curve has a gap. Style and files as in `s5cli.score.plots`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 
 from s5cli.knobs import Knob, Setting
 from s5cli.labels import CLASSES
-from s5cli.plots import BLUE, GREEN, GREY, INK, ORANGE, new_figure, note, prepare, save
 from s5cli.scene import Floats
+from s5cli.score.plots import BLUE, GREEN, GREY, INK, ORANGE, new_figure, note, prepare, save
 from s5cli.tune.clips import open_devset
 from s5cli.tune.fates import Fate, Queries, fate_under
 from s5cli.tune.result import Result

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from s5cli.knobs import Knob, Setting
-from s5cli.metric import sdr_matrix, sdri_matrix
 from s5cli.scene import EMPTY, Floats, Queries, Scene, System, Tap
+from s5cli.score.metric import sdr_matrix, sdri_matrix
 from s5cli.steps.answer import Answer
 from s5cli.steps.step import Step
 from s5cli.tune.clips import HeldClip

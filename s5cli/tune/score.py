@@ -1,6 +1,6 @@
 """Exact CAPI-SDRi and label counts of many clips at once, from the matrices of SDR and SDRi.
 
-The same measure as `s5cli.metric.capi_sdri_from_matrices`, with a leading clip axis and without audio.
+The same measure as `s5cli.score.metric.capi_sdri_from_matrices`, with a leading clip axis and without audio.
 Letters: b clips, s estimated stems, m references.
 """
 

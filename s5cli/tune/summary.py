@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from s5cli.bootstrap import Interval
+from s5cli.score.bootstrap import Interval
 from s5cli.tune.crossval import NONE_DB
 from s5cli.tune.result import Result, plain
 from s5cli.tune.score import Outcome

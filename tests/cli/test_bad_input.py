@@ -265,7 +265,7 @@ licence = "own"
 
 [part.own]
 network = "s5cli.nn.resunet:ResUNetK"
-adapter = "s5cli.separators.slots:SlotSeparator"
+adapter = "s5cli.adapters.slots:SlotSeparator"
 file = "own"
 
 [system.own]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from s5cli.metric import ClipScore, capi_sdri, dataset_score
+from s5cli.score.metric import ClipScore, capi_sdri, dataset_score
 from tests.golden.golden import golden_file, load_json, recipe
 
 

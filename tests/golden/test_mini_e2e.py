@@ -12,17 +12,17 @@ import pytest
 import soundfile
 import torch
 
+from s5cli.adapters.slots import SlotSeparator
+from s5cli.adapters.tracks import TrackTagger
 from s5cli.audio import read_audio, read_scene, write_stem
 from s5cli.knobs import setting
-from s5cli.metric import ClipScore, capi_sdri, dataset_score
 from s5cli.nn.m2d import M2DConfig, M2DTagger1ch
 from s5cli.nn.resunet import ResUNetConfig, ResUNetK
 from s5cli.official import DevClip, DevResults, EvalClip, EvalResults, EvalStem, read_sources, stem_file_name
 from s5cli.rules.slots import Slots
 from s5cli.scene import RATE_HZ, Scene, Stem
-from s5cli.separators.slots import SlotSeparator
+from s5cli.score.metric import ClipScore, capi_sdri, dataset_score
 from s5cli.systems.baseline import Baseline
-from s5cli.taggers.tracks import TrackTagger
 from tests.golden.golden import golden_file, load_json, load_npz, recipe, state_file
 
 BATCH = 2  # as the official run

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from s5cli import official
-from s5cli.evaluate import evaluate, official_results
+from s5cli.score.evaluate import evaluate, official_results
 from tests.golden.golden import golden_folder, load_json, load_npz, recipe
 
 RATE_HZ = 32_000

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from s5cli.adapters.slots import label_vectors
+from s5cli.adapters.tracks import softmax
 from s5cli.labels import CLASSES, SILENCE
 from s5cli.rules.slots import official_slots
 from s5cli.scene import EMPTY, Tags
-from s5cli.separators.slots import label_vectors
-from s5cli.taggers.tracks import softmax
 from tests.golden.golden import golden_file, load_json
 
 

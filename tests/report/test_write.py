@@ -18,9 +18,9 @@ from matplotlib.image import imread
 
 from s5cli.cli import exit_code
 from s5cli.errors import UsageError
-from s5cli.evaluate import evaluate
 from s5cli.report.collect import read_run
 from s5cli.report.write import Options, page_keys, write_report
+from s5cli.score.evaluate import evaluate
 from tests.report.conftest import EXAMPLES, ORACLE
 from tests.report.test_record import change
 

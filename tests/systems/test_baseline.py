@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 
+from s5cli.adapters.slots import SlotSeparator
+from s5cli.adapters.tracks import TrackTagger
 from s5cli.knobs import setting
 from s5cli.labels import CLASSES
 from s5cli.rules.slots import official_slots
 from s5cli.scene import EMPTY, Queries, Scene
-from s5cli.separators.slots import SlotSeparator
 from s5cli.systems.baseline import Baseline
-from s5cli.taggers.tracks import TrackTagger
 from tests.systems.tones import N_SAMPLES, Tone, Watched, parts, scene_of
 
 

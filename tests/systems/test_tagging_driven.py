@@ -6,14 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from s5cli.adapters.slots import SlotSeparator
+from s5cli.adapters.tracks import TrackTagger
 from s5cli.knobs import setting
 from s5cli.labels import CLASSES
 from s5cli.nn.m2d import M2DConfig, M2DTagger1ch, M2DTagger4ch
 from s5cli.nn.resunet import ResUNetConfig, ResUNetK
 from s5cli.scene import EMPTY, Queries, Scene
-from s5cli.separators.slots import SlotSeparator
 from s5cli.systems.tagging_driven import TaggingDriven
-from s5cli.taggers.tracks import TrackTagger
 from tests.systems.tones import N_SAMPLES, Tone, Watched, frequency_hz, parts, scene_of, summary, tones_of
 
 STEPS = ["tags", "fused", "separated", "verified", "refined", "selected", "gated"]

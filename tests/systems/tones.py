@@ -14,10 +14,10 @@ from itertools import product
 import torch
 from torch import nn
 
+from s5cli.adapters.slots import SlotSeparator
+from s5cli.adapters.tracks import TrackTagger
 from s5cli.labels import CLASSES
 from s5cli.scene import Scene
-from s5cli.separators.slots import SlotSeparator
-from s5cli.taggers.tracks import TrackTagger
 
 RATE_HZ, N_SAMPLES, STEP_HZ, PER_CLASS = 32_000, 3_200, 200, 3
 HUM_HZ = 15_000  # belongs to no class

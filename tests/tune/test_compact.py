@@ -9,11 +9,11 @@ import soundfile
 
 from s5cli.cli import exit_code
 from s5cli.dataset import open_dataset
-from s5cli.evaluate import evaluate
 from s5cli.knobs import Setting
 from s5cli.labels import CLASSES
-from s5cli.metric import capi_sdri
 from s5cli.scene import EMPTY, RATE_HZ
+from s5cli.score.evaluate import evaluate
+from s5cli.score.metric import capi_sdri
 from s5cli.tune.clips import held_batches, open_devset
 from s5cli.tune.record import recording, with_setting
 from s5cli.tune.result import plain, toml

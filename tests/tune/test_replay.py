@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from s5cli.labels import CLASSES
-from s5cli.metric import capi_sdri
 from s5cli.scene import EMPTY, Queries
+from s5cli.score.metric import capi_sdri
 from s5cli.tune.clips import held, held_batches, open_devset
 from s5cli.tune.record import recording, with_setting
 from tests.systems.tones import Tone

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s5cli.labels import CLASSES, SILENCE
-from s5cli.metric import capi_sdri_from_matrices, dataset_score
 from s5cli.scene import EMPTY
+from s5cli.score.metric import capi_sdri_from_matrices, dataset_score
 from s5cli.tune.score import NO_REFERENCE, Outcome, References, score
 
 

@@ -38,7 +38,7 @@ licence = "strict"
 {extra}
 [part.mine]
 network = "s5cli.nn.resunet:ResUNetK"
-adapter = "s5cli.separators.slots:SlotSeparator"
+adapter = "s5cli.adapters.slots:SlotSeparator"
 file = "mine"
 [system.mine]
 flow = "s5cli.systems.baseline:Baseline"

@@ -125,7 +125,7 @@ def test_own_sections_are_added_used_and_removed(tmp_path: Path) -> None:
     parts = { tagger = "tagger-1ch", separator = "mine.sep" }
     [part."mine.sep"]
     network = "s5cli.nn.resunet:ResUNetK"
-    adapter = "s5cli.separators.slots:SlotSeparator"
+    adapter = "s5cli.adapters.slots:SlotSeparator"
     config = { widths = [4, 4, 4, 4, 4, 4], mask = "share", n_fft = 512 }
     file = "mine.sep"
     [file."mine.sep"]

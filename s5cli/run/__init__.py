@@ -1,0 +1,1 @@
+"""A run: recordings in, a folder of stems out."""

@@ -1,0 +1,219 @@
+"""The output folder of a run: what is in it already, and every finished clip into place and into the manifest.
+
+Whoever spreads a run over threads or machines opens the results, separates the batches `todo` in any order and hands
+every outcome to `take`, from one thread at a time:
+
+    with opened(job, systems, watch) as results:
+        for batch in results.todo: ...
+            results.take(outcome)
+    return results.result
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s5cli import __version__
+from s5cli.api import LoadedSystem
+from s5cli.audio import write_file
+from s5cli.errors import InputError, OutputError
+from s5cli.run.manifest import Fingerprint, Manifest, Record
+from s5cli.run.pipeline import Batch, LongSeparated, Outcome, Separated, batches, write_clip
+from s5cli.run.plan import RUN_NAME, Job, old_results, staging
+from s5cli.run.record import ClipReport, Failure, Notice, RunResult, as_json
+
+Watch = Callable[[ClipReport | Failure | Notice], None]
+"""Told of every clip as soon as its files are there, or as soon as it has failed; by one thread at a time."""
+
+N_CHECKERS = 4  # threads that read recordings again, which is waiting for a disk mostly
+
+
+def unwatched(outcome: ClipReport | Failure | Notice) -> None:
+    """The `watch` that tells nobody."""
+
+
+class Results:
+    """The clips of a job that are done or have failed. Made by `opened`, used by one thread at a time."""
+
+    def __init__(self, job: Job, loaded: Sequence[LoadedSystem], stage: Path, watch: Watch) -> None:
+        """Looks at what is there, and removes what a killed process left half-done.
+
+        Raises:
+            UsageError: results made under another fingerprint, and this is no restart.
+        """
+        self.stage = stage
+        self._job, self._loaded, self._watch = job, loaded[0], watch
+        self._run_json = job.out_dir / f"{RUN_NAME}.json"
+        self._about = _about(job, loaded)
+        self._fingerprint = Fingerprint.of(self._loaded, job.options)
+        self._manifest = Manifest(job.out_dir, self._fingerprint, self._about, job.options.restart)
+        with _writing(job.out_dir):
+            for path in self._manifest.halves:
+                path.unlink(missing_ok=True)
+        self._old = old_results(job.out_dir, job.clips)
+        self._done = _finished(job, self._manifest)
+        self._failed: dict[str, Failure] = {}
+        if self._done:
+            watch(Notice(f"{len(self._done)} of {len(job.clips)} clips are done already", len(self._done)))
+
+    @property
+    def todo(self) -> list[Batch]:
+        """What is left. A batch that is done in part is whole again, and what is done of it will be ignored."""
+        options = self._job.options
+        planned = batches(self._job.clips, options.batch_size, options.window_s(self._loaded.name))
+        return [batch for batch in planned if not batch.clips.keys() <= self._done.keys()]
+
+    @property
+    def n_done(self) -> int:
+        """Clips, those of earlier calls too."""
+        return len(self._done)
+
+    @property
+    def result(self) -> RunResult:
+        """What became of the clips so far, in the order of the job."""
+        names = self._job.clips
+        return RunResult(
+            tuple(self._done[name] for name in names if name in self._done),
+            tuple(self._failed[name] for name in names if name in self._failed),
+        )
+
+    def take(self, outcome: Outcome) -> None:
+        """Writes what is new; tells the watch.
+
+        Raises:
+            OutputError: the output folder cannot be written to any more. Finished clips stay.
+        """
+        if isinstance(outcome, Notice):
+            self._watch(outcome)
+        elif outcome.name not in self._done:
+            self._watch(self._kept(outcome) if isinstance(outcome, Separated | LongSeparated) else self._lost(outcome))
+
+    def _lost(self, failure: Failure) -> Failure:
+        self._failed[failure.name] = failure
+        return failure
+
+    def _kept(self, clip: Separated | LongSeparated) -> ClipReport:
+        folder, report = write_clip(clip, self.stage, self._job.options.subtype)
+        with _writing(self._job.out_dir):
+            sizes = {file: (folder / file).stat().st_size for file in report.files}
+        self._publish(folder, report)
+        self._manifest.write_done(Record(clip.name, report.file, clip.sha256, sizes))
+        self._done[clip.name] = report
+        return report
+
+    def _publish(self, folder: Path, report: ClipReport) -> None:
+        """Moves a clip's files into place, the JSON last, after its old ones have gone, the JSON first."""
+        out_dir, old = self._job.out_dir, self._old.get(report.name, ())
+        self._manifest.write_begin(report.name, [*report.files, *(path.name for path in old)])
+        with _writing(out_dir):
+            self._run_json.unlink(missing_ok=True)  # it does not know of this clip
+            for path in old:
+                path.unlink(missing_ok=True)
+            for file in report.files:
+                (folder / file).replace(out_dir / file)
+            folder.rmdir()
+
+    def write_run_json(self) -> None:
+        """The file about the run, unless there is no clip to tell of.
+
+        Raises:
+            OutputError: the output folder cannot be written to any more.
+        """
+        if not self._done:
+            return
+        result, options = self.result, self._job.options
+        content = {
+            "system": self._loaded.name,
+            "nparams": self._loaded.system.nparams,
+            "weights": list(self._loaded.weights),
+            "knobs": self._fingerprint.knobs,
+            "labels": list(options.labels) or None,
+            "channel_order": self._loaded.channel_order,
+            "resample": self._loaded.resample,
+            "subtype": options.subtype,
+            **self._about,
+            "finished": _now(),
+            "clips": {
+                "done": len(result.done),
+                "without_targets": sum(not clip.stems for clip in result.done),
+                "failed": len(result.failed),
+            },
+            "stems": sum(len(clip.stems) for clip in result.done),
+            "clipped_samples": sum(clip.clipped_samples for clip in result.done),
+            "failed": [asdict(failure) for failure in result.failed],
+            "fingerprint": self._fingerprint.to_json(),
+        }
+        write_file(self._run_json, as_json(content))
+        self._manifest.sync()
+
+
+@contextmanager
+def opened(job: Job, loaded: Sequence[LoadedSystem], watch: Watch = unwatched) -> Iterator[Results]:
+    """The results of a job, for one system on one or several devices. `run.json` is written in the end.
+
+    Raises:
+        UsageError: results made under another fingerprint (and this is no restart), or an output folder that cannot be
+            written to or that another process is writing to.
+        OutputError: the output folder cannot be written to any more.
+    """
+    with staging(job.out_dir) as stage:
+        results = Results(job, loaded, stage, watch)
+        try:
+            yield results
+            results.write_run_json()
+        except OutputError as error:
+            told = f"{results.n_done} of {len(job.clips)} clips are done; with room there the same command goes on"
+            raise OutputError(f"{error}; {told}") from error
+
+
+def _finished(job: Job, manifest: Manifest) -> dict[str, ClipReport]:
+    """The clips of earlier calls that need not be done again."""
+    records = [record for record in manifest.done.values() if record.clip in job.clips]
+    with ThreadPoolExecutor(N_CHECKERS) as pool:
+        reports = pool.map(lambda record: _report(record, job), records)
+        return {report.name: report for report in reports if report is not None}
+
+
+def _report(record: Record, job: Job) -> ClipReport | None:
+    try:
+        whole = record.holds(job.out_dir, job.clips[record.clip])
+        return ClipReport.read(job.out_dir / f"{record.clip}.json") if whole else None
+    except InputError:  # separating it again will say what is wrong
+        return None
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written to ({error.strerror or error})") from error
+
+
+def _about(job: Job, loaded: Sequence[LoadedSystem]) -> dict[str, Any]:
+    """What is recorded of a call and changes no result."""
+    return {
+        "batch_size": job.options.batch_size,
+        "device": ",".join(system.device for system in loaded),
+        "versions": {
+            "s5cli": __version__,
+            "torch": version("torch"),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "started": _now(),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,285 @@
+"""What a folder of results remembers of how it was made: a fingerprint, and a manifest of the clips that are done.
+
+The manifest is JSON lines that are only ever appended. Each call that writes anything adds one with its fingerprint and
+circumstances, then two for every clip: before its files are moved into place, and when all of them are there:
+
+    {"run": {"system": …, "weights": …, …}, "restart": false, "about": {"device": …, "versions": …, …}}
+    {"writing": "eval_0000", "files": ["eval_0000_0_Speech.wav", …, "eval_0000.json"]}
+    {"clip": "eval_0000", "input": {"file": …, "sha256": …}, "files": {"eval_0000_0_Speech.wav": 640044, …}}
+
+A clip's JSON file comes last, so where it is missing after "writing", the others are half a clip and go. A line torn by
+the end of a process is no line, and is cut off before the next one is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s5cli.api import LoadedSystem
+from s5cli.errors import InputError, OutputError, UsageError
+from s5cli.labels import CLASSES
+from s5cli.run.plan import MANIFEST_NAME, Options
+
+PRECISION = "32"  # bits of the networks' numbers; there is no other yet
+ENGINE = "torch"
+SYNC_EVERY_S = 5.0
+"""What a power cut may cost. A killed process costs nothing; what a disk did not get of a file shows in its size."""
+
+
+# --- fingerprint -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Everything that decides what a clip's stems are, besides the clip. Where it differs, results cannot be mixed."""
+
+    system: str
+    weights: Mapping[str, str]  # sha256 by part
+    knobs: Mapping[str, float | Mapping[str, float]]
+    precision: str
+    engine: str
+    window_s: float | None
+    labels: tuple[str, ...]
+    channel_order: str
+    resample: bool
+    subtype: str
+
+    @classmethod
+    def of(cls, loaded: LoadedSystem, options: Options) -> Fingerprint:
+        """That of a system under these options."""
+        return cls(
+            system=loaded.name,
+            weights={part["part"]: part["sha256"] for part in loaded.weights},
+            knobs={name: _plain(value) for name, value in loaded.system.setting.values.items()},
+            precision=PRECISION,
+            engine=ENGINE,
+            window_s=options.window_s(loaded.name),
+            labels=options.labels,
+            channel_order=loaded.channel_order,
+            resample=loaded.resample,
+            subtype=options.subtype,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values under the names of the fields."""
+        return asdict(self) | {"labels": list(self.labels)}
+
+    def differences(self, other: Mapping[str, Any]) -> list[str]:
+        """What is different in a fingerprint read from a file, as "name there, not ours".
+
+        >>> base = dict(weights={}, precision="32", engine="torch", window_s=None, labels=(), channel_order="acn")
+        >>> ours = Fingerprint(system="x", knobs={"verify": 0.2}, resample=False, subtype="PCM_16", **base)
+        >>> ours.differences(ours.to_json() | {"system": "y", "knobs": {"verify": 0.1}})
+        ["system 'y', not 'x'", 'knobs.verify 0.1, not 0.2']
+        """
+        mine, theirs = _flat(self.to_json()), _flat(other)
+        names = [*mine, *(name for name in theirs if name not in mine)]
+        return [
+            f"{name} {_short(theirs.get(name))}, not {_short(mine.get(name))}"
+            for name in names
+            if mine.get(name) != theirs.get(name)
+        ]
+
+
+def _plain(value: float | np.ndarray[Any, Any]) -> float | dict[str, float]:
+    """A knob as a thresholds file writes it."""
+    return dict(zip(CLASSES, value.tolist(), strict=True)) if isinstance(value, np.ndarray) else value
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _short(value: object) -> str:
+    """A hash by its beginning, everything else as it is."""
+    return f"{value[:8]}…" if isinstance(value, str) and len(value) == 64 else repr(value)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a recording.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+# --- manifest --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Record:
+    """A clip that is done: what it was made of, and its files with their sizes in bytes."""
+
+    clip: str
+    file: str
+    sha256: str
+    files: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """The line in the manifest."""
+        return {"clip": self.clip, "input": {"file": self.file, "sha256": self.sha256}, "files": dict(self.files)}
+
+    def holds(self, out_dir: Path, path: Path) -> bool:
+        """Whether all files are there in full, and the recording is the one that they were made of.
+
+        Raises:
+            InputError: the recording cannot be read.
+        """
+        for name, size_bytes in self.files.items():
+            file = out_dir / name
+            if not file.is_file() or file.stat().st_size != size_bytes:
+                return False
+        return sha256_of(path) == self.sha256
+
+
+class Manifest:
+    """The manifest of one folder, open for what is done now.
+
+    Nothing is written before the first clip, so that a call in which every clip fails leaves no trace.
+    """
+
+    def __init__(self, out_dir: Path, fingerprint: Fingerprint, about: Mapping[str, Any], restart: bool) -> None:
+        """Reads what is there.
+
+        Raises:
+            UsageError: it was made under another fingerprint, and this is no restart; or it cannot be read.
+        """
+        self.path = out_dir / MANIFEST_NAME
+        self._head = {"run": fingerprint.to_json(), "restart": restart, "about": dict(about)}
+        self._begun = False
+        self._synced_s = time.monotonic()
+        self._past = _past(self._lines())
+        if self._past.fingerprint is not None and not restart:
+            _check_same(out_dir, fingerprint.differences(self._past.fingerprint))
+
+    @property
+    def done(self) -> Mapping[str, Record]:
+        """The clips that earlier calls did under this fingerprint, by name; none in a restart."""
+        return {} if self._head["restart"] else self._past.done
+
+    @property
+    def halves(self) -> Iterator[Path]:
+        """What a killed process left of clips that it was moving into place."""
+        out_dir = self.path.parent
+        for clip, files in self._past.writing.items():
+            if not (out_dir / f"{clip}.json").exists():
+                yield from (out_dir / Path(file).name for file in files)
+
+    def write_begin(self, clip: str, files: Iterable[str]) -> None:
+        """The files of a clip, and those that they replace, are going to be touched.
+
+        Raises:
+            OutputError: the place cannot be written to or is full.
+        """
+        lines: list[Mapping[str, Any]] = [{"writing": clip, "files": list(files)}]
+        if not self._begun:
+            self._cut_torn_line()
+            lines.insert(0, self._head)
+        self._append(*lines)
+        self._begun = True
+
+    def write_done(self, record: Record) -> None:
+        """All files of the clip are in place.
+
+        Raises:
+            OutputError: the place cannot be written to or is full.
+        """
+        self._append(record.to_json())
+
+    def _append(self, *contents: Mapping[str, Any]) -> None:
+        with self._writable(), self.path.open("ab") as file:
+            file.writelines(json.dumps(each, ensure_ascii=False, allow_nan=False).encode() + b"\n" for each in contents)
+            file.flush()
+            if time.monotonic() - self._synced_s >= SYNC_EVERY_S:
+                os.fsync(file.fileno())
+                self._synced_s = time.monotonic()
+
+    def sync(self) -> None:
+        """Everything that was written is on the disk, also should the machine's power fail.
+
+        Raises:
+            OutputError: the place cannot be written to or is full.
+        """
+        if self._begun:
+            with self._writable(), self.path.open("r+b") as file:
+                os.fsync(file.fileno())
+
+    def _cut_torn_line(self) -> None:
+        with self._writable():
+            if self.path.exists():
+                os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+
+    def _lines(self) -> list[bytes]:
+        try:
+            return self.path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UsageError(f"{self.path}: cannot be read ({error.strerror or error}); give another folder") from error
+
+
+def _check_same(out_dir: Path, different: Sequence[str], most: int = 3) -> None:
+    if different:
+        more = f" (and {len(different) - most} more)" if len(different) > most else ""
+        raise UsageError(
+            f"{out_dir}: the results there were made with {'; '.join(different[:most])}{more}; --restart begins again,"
+            " or give another folder"
+        )
+
+
+@dataclass
+class _Past:
+    """What a manifest tells of the calls before this one."""
+
+    fingerprint: Mapping[str, Any] | None = None  # of the last one
+    done: dict[str, Record] = field(default_factory=dict)  # since that fingerprint was last begun
+    writing: dict[str, Sequence[str]] = field(default_factory=dict)  # clips of which the end is not told
+
+
+def _past(lines: Iterable[bytes]) -> _Past:
+    past = _Past()
+    for content in _contents(lines):
+        match content:
+            case {"run": dict(fingerprint), "restart": bool(restart)}:
+                if restart or fingerprint != past.fingerprint:
+                    past.done = {}
+                past.fingerprint = fingerprint
+            case {"writing": str(clip), "files": list(files)}:
+                past.done.pop(clip, None)
+                past.writing[clip] = files
+            case {"clip": str(clip), "input": {"file": str(file), "sha256": str(sha256)}, "files": dict(sizes)}:
+                past.done[clip] = Record(clip, file, sha256, sizes)
+                past.writing.pop(clip, None)
+    return past
+
+
+def _contents(lines: Iterable[bytes]) -> Iterator[Any]:
+    """Every line that can be read. What a failing disk made of the others is done again."""
+    for line in lines:
+        with suppress(ValueError):
+            yield json.loads(line)

@@ -1,0 +1,284 @@
+"""Recordings too long for one forward pass: overlapping windows, separated like clips, and their stems stitched.
+
+A stem of the whole recording is a track here. The rules of stitching are in `s5cli.run.stitch`, told in docs/long.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from s5cli import official
+from s5cli.api import LoadedSystem, check_stems, named_queries
+from s5cli.audio import Samples, Subtype
+from s5cli.errors import InputError, S5Error
+from s5cli.explain import ClipTrail, Trail
+from s5cli.rules.gate import energy_db
+from s5cli.run import stitch
+from s5cli.run.record import StemReport
+from s5cli.run.spans import Recording, StemFile, announced_samples, survey
+from s5cli.run.stitch import Evidence, Windows
+from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene, Stem
+
+
+@dataclass(frozen=True)
+class WindowTrail:
+    """What became of the queries of one window; those reported have the numbers of the files that hold them."""
+
+    start_s: float
+    trail: ClipTrail
+
+
+@dataclass(frozen=True)
+class LongResult:
+    """One finished recording, its stems in order of first appearance.
+
+    A stem's confidence and support are those of the window that was surest of it; its energy is that of the whole stem
+    against all of the mixture's channel 0; its separator is the one that made most of its windows; its slot is that in
+    its first window.
+    """
+
+    name: str
+    duration_s: float
+    stems: tuple[StemReport, ...]
+    windows: tuple[WindowTrail, ...]
+    warnings: tuple[str, ...]
+    clipped_samples: int
+
+
+def is_long(path: Path, window_s: float | None) -> bool:
+    """Whether a recording is separated in windows: if it is longer than one and the overlap, 12 s for windows of 10 s.
+
+    Only its header is read; what cannot be read is not long, and None means no windows at all.
+
+    Raises:
+        UsageError: the windows are too short.
+    """
+    if window_s is None:
+        return False
+    most = stitch.longest_whole(window_s)
+    return (announced_samples(path) or 0) > most
+
+
+def separate_long(
+    path: Path,
+    loaded: LoadedSystem,
+    window_s: float,
+    batch_size: int,
+    labels: Sequence[str],
+    stage: Path,
+    subtype: Subtype = "PCM_16",
+) -> LongResult:
+    """Separates a recording of any length and writes its stems, in memory that does not grow with the length.
+
+    Args:
+        path: looked through from end to end before anything is separated.
+        loaded: the system; what it is given are scenes of `window_s`.
+        window_s: length of the windows; neighbours share a fifth at least.
+        batch_size: windows that go through together.
+        labels: up to three classes to separate in every window instead of what the taggers propose; one stem each.
+        stage: folder for the files. After any error, memory that runs out included, none of them is left.
+        subtype: sample format of the stems.
+
+    Raises:
+        InputError: as `s5cli.audio.read_scene`, or a window that the system refuses or answers with NaN.
+        OutputError: the folder cannot be written to or is full.
+        UsageError: windows that are too short, or labels that cannot be asked for.
+    """
+    warnings: list[str] = []
+    recording = survey(path, loaded.channel_order, loaded.resample, warnings.append)
+    windows = stitch.spread(recording.n_samples, window_s)
+    tracks = Tracks(path.stem, windows, stage, subtype, only_named=bool(labels))
+    with ExitStack() as undo:
+        undo.callback(tracks.remove)
+        trails = [tracks.take(window) for window in separated(recording, windows, loaded, batch_size, labels)]
+        undo.pop_all()
+    return LongResult(
+        name=path.stem,
+        duration_s=recording.n_samples / RATE_HZ,
+        stems=tracks.reports,
+        windows=tuple(trails),
+        warnings=(*warnings, *tracks.warnings),
+        clipped_samples=sum(track.n_clipped for track in tracks.all),
+    )
+
+
+# --- windows through the system --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window, separated."""
+
+    index: int
+    mixture: Samples  # [m, t]
+    stems: Sequence[Stem]
+    trail: ClipTrail
+
+
+def separated(
+    recording: Recording, windows: Windows, loaded: LoadedSystem, batch_size: int, labels: Sequence[str]
+) -> Iterator[Window]:
+    """Every window in order; raises as `separate_long` does."""
+    import torch
+
+    mixtures = enumerate(_mixtures(recording, windows))
+    while batch := list(islice(mixtures, batch_size)):
+        scenes = [
+            Scene(f"{recording.path.stem}@{windows.starts[index]}", torch.from_numpy(mixture).to(loaded.device))
+            for index, mixture in batch
+        ]
+        trail = Trail(loaded.system.setting)
+        try:
+            answers = loaded.system(scenes, trail, named_queries(labels, len(scenes)))
+        except S5Error as error:
+            raise InputError(f"{recording.path}: {_times(windows, batch[0][0], batch[-1][0])}: {error}") from error
+        for (index, mixture), stems, clip in zip(batch, answers, trail.clips, strict=True):
+            check_stems(stems, f"{recording.path}: {_times(windows, index, index)}")
+            yield Window(index, mixture, stems, clip)
+
+
+def _mixtures(recording: Recording, windows: Windows) -> Iterator[Samples]:
+    """The windows' samples, [m, t]; no more of the recording is held than they need."""
+    blocks, first, held = recording.blocks(), 0, np.zeros((N_CHANNELS, 0), np.float32)
+    for start in windows.starts:
+        held, first = held[:, start - first :], start
+        while held.shape[1] < windows.length:
+            held = np.concatenate([held, next(blocks)], axis=1)
+        yield held[:, : windows.length].copy()
+
+
+def _times(windows: Windows, first: int, last: int) -> str:
+    return f"{windows.starts[first] / RATE_HZ:.1f} s to {(windows.starts[last] + windows.length) / RATE_HZ:.1f} s"
+
+
+# --- stems into tracks -----------------------------------------------------------------------------------------------
+
+
+class Track:
+    """One source through the recording: its file, and what is needed to go on with it."""
+
+    def __init__(self, file: StemFile, stem: Stem) -> None:
+        self.file, self.label, self.slot = file, stem.label, stem.slot
+        self.last: Samples | None = None  # [t], its stem in the window before; None where it was silent there
+        self.direction: Floats = np.zeros(N_CHANNELS - 1)  # where it was heard last
+        self.n_clipped = 0
+        self._confidence, self._support = 0.0, stem.support
+        self._separators = Counter[str]()
+        self._measured = stem.energy_db is not None
+        self._energy = 0.0
+
+    def note(self, stem: Stem, direction: Floats) -> None:
+        """What the next window says of the source. An unclear direction does not replace a clear one."""
+        self._confidence = max(self._confidence, stem.confidence)
+        self._support = stem.support if self._support is None else max(self._support, stem.support or 0.0)
+        self._separators[stem.separator] += 1
+        self.direction = direction if direction.any() else self.direction
+
+    def write(self, start: int, samples: Samples) -> None:
+        self.n_clipped += self.file.write(start, samples)
+        self._energy += _energy(samples)
+
+    def report(self, mixture_energy: float) -> StemReport:
+        """All of it in the fields of a short clip's stem."""
+        stem_power, mixture_power = np.array([[self._energy], [mixture_energy]]) / self.file.n_samples
+        return StemReport(
+            file=self.file.path.name,
+            label=self.label,
+            confidence=self._confidence,
+            support=self._support,
+            energy_db=float(energy_db(stem_power[None], mixture_power)[0, 0]) if self._measured else None,
+            separator=self._separators.most_common(1)[0][0],
+            slot=self.slot,
+        )
+
+
+def _energy(samples: Samples) -> float:
+    return float(np.square(samples, dtype=np.float64).sum())
+
+
+class Tracks:
+    """All sources of a recording that were found so far, in order of first appearance."""
+
+    def __init__(self, clip: str, windows: Windows, stage: Path, subtype: Subtype, only_named: bool) -> None:
+        self.all: list[Track] = []
+        self._clip, self._windows, self._stage, self._subtype = clip, windows, stage, subtype
+        self._only_named = only_named
+        self._mixture_energy = 0.0
+
+    def take(self, window: Window) -> WindowTrail:
+        """The next window: its stems continue tracks or begin some, and all that it decides is written."""
+        audio = [np.asarray(stem.audio, dtype=np.float32) for stem in window.stems]
+        towards = [stitch.direction(samples, window.mixture) for samples in audio]
+        numbers = self._joined(window, audio, towards)
+        sounding = dict(zip(numbers, audio, strict=True))
+        for number, track in enumerate(self.all):
+            self._go_on(track, sounding.get(number), window.index)
+        for number, stem, direction in zip(numbers, window.stems, towards, strict=True):
+            self.all[number].note(stem, direction)
+        self._mixture_energy += _energy(self._windows.say(window.index, window.mixture[0]))
+        return WindowTrail(self._windows.starts[window.index] / RATE_HZ, _renumbered(window.trail, numbers))
+
+    def _joined(self, window: Window, audio: Sequence[Samples], towards: Sequence[Floats]) -> list[int]:
+        """The number of each stem's track, after those that are new have begun."""
+        labels = [track.label for track in self.all], [stem.label for stem in window.stems]
+        same_class = np.array(labels[0], dtype=object)[:, None] == np.array(labels[1], dtype=object)
+        closeness = stitch.closeness([track.direction for track in self.all], towards)
+        evidence = [Evidence(self._likeness(window.index, audio), stitch.LIKE), Evidence(closeness, stitch.CLOSE)]
+        if self._only_named:
+            evidence.append(Evidence(np.ones(same_class.shape), 1.0))
+        found = stitch.joined(same_class, evidence).tolist()
+        return [
+            self._begun(stem) if number == stitch.NEW else number
+            for number, stem in zip(found, window.stems, strict=True)
+        ]
+
+    def _likeness(self, index: int, audio: Sequence[Samples]) -> Floats:
+        """Of every track with every stem of a window, in what that shares with the window before; [p, q]."""
+        found = np.zeros((len(self.all), len(audio)))
+        last = {number: track.last for number, track in enumerate(self.all) if track.last is not None}
+        if last and audio:
+            step = self._windows.starts[index] - self._windows.starts[index - 1]
+            found[list(last)] = stitch.likeness(np.stack([*last.values()])[:, step:], np.stack(audio)[:, :-step])
+        return found
+
+    def _begun(self, stem: Stem) -> int:
+        path = self._stage / official.stem_file_name(self._clip, len(self.all), stem.label)
+        self.all.append(Track(StemFile.create(path, self._windows.n_samples, self._subtype), stem))
+        return len(self.all) - 1
+
+    def _go_on(self, track: Track, now: Samples | None, index: int) -> None:
+        before, track.last = track.last, now
+        if before is not None or now is not None:
+            track.write(self._windows.begin(index), self._windows.stitched(index, before, now))
+
+    @property
+    def reports(self) -> tuple[StemReport, ...]:
+        return tuple(track.report(self._mixture_energy) for track in self.all)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        clipped = [(track.file.path.name, track.n_clipped) for track in self.all if track.n_clipped]
+        said = "samples over full scale were clipped (--subtype FLOAT keeps them)"
+        return tuple(f"{file}: {n_clipped} {said}" for file, n_clipped in clipped)
+
+    def remove(self) -> None:
+        """Deletes what was written."""
+        for track in self.all:
+            track.file.path.unlink(missing_ok=True)
+
+
+def _renumbered(trail: ClipTrail, numbers: Sequence[int]) -> ClipTrail:
+    """Reported queries under the numbers of their tracks instead of their places in the window."""
+    return ClipTrail(
+        tuple(
+            query if query.reported is None else replace(query, reported=numbers[query.reported])
+            for query in trail.queries
+        )
+    )

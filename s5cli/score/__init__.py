@@ -1,0 +1,1 @@
+"""Scores of stems against references."""

@@ -1,1 +1,0 @@
-"""Adapters from scenes and queries to waveforms."""

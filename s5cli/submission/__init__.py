@@ -1,4 +1,0 @@
-"""What a submission to the challenge is made of: labels, the meta file, and folders and zips as trees of files.
-
-`s5cli.package` writes these things and `s5cli.validate` checks them; neither knows the other.
-"""

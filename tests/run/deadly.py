@@ -1,0 +1,25 @@
+"""A toy system that ends its process as the kernel does when memory runs out."""
+
+import os
+import signal
+from collections.abc import Sequence
+
+from s5cli.scene import Queries, Scene, Stem, Tap, quiet
+from tests.toy import Toy
+
+SECTION = """
+[system.deadly]
+flow = "tests.run.deadly:Deadly"
+summary = "the toy, which recordings called deadly… kill"
+source = "the tests"
+parts = {}
+"""
+
+
+class Deadly(Toy):
+    """A recording called deadly… kills the process."""
+
+    def __call__(self, scenes: Sequence[Scene], tap: Tap = quiet, queries: Queries | None = None) -> list[list[Stem]]:
+        if any(scene.name.startswith("deadly") for scene in scenes):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(scenes, tap, queries)
