@@ -1,8 +1,8 @@
 """Kills a run with SIGKILL before each of its operations on files in turn, and lets a second call finish it.
 
 `python -m tests.run.killed_everywhere CLIPS SCRATCH MODE` prints one JSON line for each moment: what lay there after
-the kill, and whether the second call made of it what an undisturbed run makes. MODE is "new", or "restart": over results
-of other labels. One process for each moment, forked from one that has imported everything.
+the kill, and whether the second call made of it what an undisturbed run makes. MODE is "new", or "restart": over
+results of other labels. One process for each moment, forked from one that has imported everything.
 """
 
 import json

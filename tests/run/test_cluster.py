@@ -26,7 +26,8 @@ from s5cli.run.cluster.session import check_reachable, share_of
 from s5cli.run.plan import Options, plan
 from s5cli.run.record import Notice, RunResult
 from s5cli.scene import RATE_HZ
-from tests.run import deadly, toy
+from tests import toy
+from tests.run import deadly
 from tests.toy import write_tones
 
 ROOT = Path(__file__).parents[2]
