@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
 from s5cli.audio import ChannelOrder, Samples, as_scene, read_scene
 from s5cli.errors import InputError, UsageError
-from s5cli.knobs import Setting
 from s5cli.labels import N_SLOTS, index_of
-from s5cli.scene import EMPTY, Queries, Scene, Stem, System, Tap, quiet
+from s5cli.scene import EMPTY, Decision, Queries, Scene, Stem, Streaming, System
+from s5cli.trace import ClipTrace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,51 +28,78 @@ Mixture: TypeAlias = "str | Path | Samples | Tensor"
 Mixtures: TypeAlias = "list[Any] | tuple[Any, ...]"
 
 
-class TunedSystem(System, Protocol):
-    """A system as `s5cli.weights.build` makes it: with a value for each of its knobs."""
-
-    setting: Setting
-
-
 @dataclass(frozen=True)
 class LoadedSystem:
     """A system and how it takes recordings; call it with a mixture, or with a list of mixtures."""
 
     name: str
-    system: TunedSystem
+    system: System
     device: str
     channel_order: ChannelOrder = "acn"
     resample: bool = False
     weights: Sequence[Provenance] = ()
 
     @overload
-    def __call__(self, mixture: Mixture, labels: Sequence[str] = ..., tap: Tap = ...) -> list[Stem]: ...
+    def __call__(self, mixture: Mixture, labels: Sequence[str] = ...) -> list[Stem]: ...
     @overload
-    def __call__(self, mixture: Mixtures, labels: Sequence[str] = ..., tap: Tap = ...) -> list[list[Stem]]: ...
-    def __call__(
-        self, mixture: Mixture | Mixtures, labels: Sequence[str] = (), tap: Tap = quiet
-    ) -> list[Stem] | list[list[Stem]]:
+    def __call__(self, mixture: Mixtures, labels: Sequence[str] = ...) -> list[list[Stem]]: ...
+    def __call__(self, mixture: Mixture | Mixtures, labels: Sequence[str] = ()) -> list[Stem] | list[list[Stem]]:
         """The stems of a mixture in slot order, before they are rounded for a file.
 
         Args:
             mixture: a path, or samples [4, t] at 32 kHz (array or tensor); those of a list go through together.
             labels: up to three classes to separate instead of what the taggers propose.
-            tap: looks at every step, see `s5cli.scene.Tap`.
 
         Raises:
             InputError: a mixture that cannot be used, or that the system answers with NaN or infinity.
             UsageError: an unknown class, or more than three.
         """
         if isinstance(mixture, list | tuple):
-            scenes = [self._scene(one, f"mixture {index}") for index, one in enumerate(mixture)]
-            return self._answers(scenes, labels, tap) if scenes else []
-        return self._answers([self._scene(mixture, "mixture")], labels, tap)[0]
+            return self._stems(mixture, labels) if mixture else []
+        return self._stems([mixture], labels)[0]
 
-    def _answers(self, scenes: Sequence[Scene], labels: Sequence[str], tap: Tap) -> list[list[Stem]]:
-        answers = self.system(scenes, tap, named_queries(labels, len(scenes)))
-        for scene, stems in zip(scenes, answers, strict=True):
-            check_stems(stems, scene.name)
-        return answers
+    def decide(self, mixtures: Mixtures, labels: Sequence[str] = ()) -> Decision:
+        """Everything that the system found of some mixtures on its way, in the record of its own file.
+
+        Raises as a call does, except that numbers are not checked.
+        """
+        return self.asked(labels, len(mixtures))(self._scenes(mixtures))
+
+    def asked(self, labels: Sequence[str], n_clips: int) -> System:
+        """The system, or where classes are named the one that separates these in each of so many clips.
+
+        Raises:
+            UsageError: an unknown class, or more than three.
+        """
+        queries = named_queries(labels, n_clips)
+        return self.system if queries is None else self.system.named(queries)
+
+    def stream(self, blocks: Iterable[Samples | Tensor]) -> Iterator[list[Stem]]:
+        """Consecutive blocks [4, t] at 32 kHz of one recording to the stems that are ready after each.
+
+        Stems of one slot, one after the other, are one source; see `s5cli.scene.Streaming`.
+
+        Raises:
+            UsageError: the system does not stream.
+            InputError: the system answers with NaN or infinity.
+        """
+        if not isinstance(self.system, Streaming):
+            raise UsageError(f"system {self.name!r} takes whole recordings and does not stream; call it instead")
+        for stems in self.system.stream(self._scene(block, "block").audio for block in blocks):
+            [found] = stems.clips()
+            check_stems(found, "stream")
+            yield found
+
+    def _stems(self, mixtures: Mixtures, labels: Sequence[str]) -> list[list[Stem]]:
+        scenes = self._scenes(mixtures)
+        answers = answered(self, scenes, labels)
+        for scene, (stems, trace) in zip(scenes, answers, strict=True):
+            check_answer(stems, trace, scene.name)
+        return [stems for stems, _ in answers]
+
+    def _scenes(self, mixtures: Mixtures) -> list[Scene]:
+        many = len(mixtures) > 1
+        return [self._scene(one, f"mixture {index}" if many else "mixture") for index, one in enumerate(mixtures)]
 
     def _scene(self, mixture: Any, name: str) -> Scene:
         if isinstance(mixture, str | Path):
@@ -80,10 +108,26 @@ class LoadedSystem:
         return as_scene(audio.astype(np.float32), name, self.channel_order, source=name)
 
 
+def answered(
+    loaded: LoadedSystem, scenes: Sequence[Scene], labels: Sequence[str]
+) -> list[tuple[list[Stem], ClipTrace]]:
+    """The stems of each scene, and what became of its queries."""
+    decision = loaded.asked(labels, len(scenes))(scenes)
+    return list(zip(decision.stems().clips(), decision.trace(), strict=True))
+
+
+def check_answer(stems: Sequence[Stem], trace: ClipTrace, where: str) -> None:
+    """Raises InputError if what a system said of the mixture `where` has NaN or infinity, as sound or number."""
+    check_stems(stems, where)
+    if not trace.is_finite:
+        raise InputError(f"{where}: the system gave NaN or infinity as a number; give another system or device")
+
+
 def check_stems(stems: Sequence[Stem], where: str) -> None:
-    """Raises InputError if one of the stems that a system made of the mixture `where` has NaN or infinity."""
+    """Raises InputError if a stem that a system made of the mixture `where` has NaN or infinity, as sound or number."""
     for stem in stems:
-        if not stem.audio.isfinite().all():
+        numbers = (stem.confidence, *stem.numbers.values())
+        if not (all(map(math.isfinite, numbers)) and stem.audio.isfinite().all()):
             raise InputError(f"{where}: the system gave NaN or infinity as {stem.label}; give another system or device")
 
 
@@ -97,21 +141,23 @@ def load(
     offline: bool = False,
     accept_licence: bool = False,
     force_thresholds: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> LoadedSystem:
     """Builds a system; weights that are not on this machine yet are downloaded.
 
     Args:
         name: one of `s5 systems`.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
-        thresholds: a TOML file with a table [knobs].
+        thresholds: a TOML file with a table [knobs], and perhaps one [options].
         channel_order: of the mixtures to come, see `s5cli.audio.read_scene`.
         resample: take files of other rates than 32 kHz too.
         offline: download nothing.
         accept_licence: accept the licences of the weights instead of being asked.
         force_thresholds: take thresholds that were made for another system or with other weights.
+        options: the system's options by name, see `s5 systems NAME`; they go before those of the file.
 
     Raises:
-        UsageError: an unknown system or device, or thresholds that do not fit.
+        UsageError: an unknown system, device or option, or thresholds that do not fit.
         WeightsError: weights that are missing, damaged or not licensed yet.
     """
     from s5cli.weights.build import build, provenance
@@ -127,25 +173,29 @@ def load(
         raise UsageError(
             f"{given.path}: made for system {given.system!r}, not {name!r}; --force-thresholds takes it anyway"
         )
-    knobs = None if given is None else given.knobs
+    knobs = given.knobs if given else None
+    chosen = {**(given.options if given else {}), **(options or {})}
     try:
-        built = build(name, device=place, thresholds=knobs, offline=offline, accept_licence=accept_licence)
-    except UsageError as error:  # name and device are settled, so it is about a knob
-        raise UsageError(f"{thresholds}: {error}") from error
+        system = build(
+            name, device=place, thresholds=knobs, options=chosen, offline=offline, accept_licence=accept_licence
+        )
+    except UsageError as error:  # name and device are settled, so it is about a knob or an option
+        raise UsageError(f"{given.path}: {error}" if given and not options else str(error)) from error
     weights = provenance(entry.name)
     if given is not None and not force_thresholds:
         check_weights(given, weights)
-    return LoadedSystem(entry.name, cast(TunedSystem, built), place, channel_order, resample, weights)
+    return LoadedSystem(entry.name, system, place, channel_order, resample, weights)
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a thresholds file says; the last two may be missing."""
+    """What a thresholds file says; all but the knobs may be missing."""
 
     path: Path
     knobs: Mapping[str, Any]
     system: str | None  # that it was made for
     weights: Mapping[str, str]  # sha256 by part, with which it was made
+    options: Mapping[str, Any]
 
 
 def check_weights(given: Thresholds, weights: Sequence[Provenance]) -> None:
@@ -177,7 +227,10 @@ def read_thresholds(path: Path) -> Thresholds:
     weights = content.get("weights", {})
     if not isinstance(weights, dict) or not all(isinstance(sha256, str) for sha256 in weights.values()):
         raise UsageError(f"{path}: [weights] should hold the sha256 of each part")
-    return Thresholds(path, knobs, made_for, weights)
+    options = content.get("options", {})
+    if not isinstance(options, dict):
+        raise UsageError(f"{path}: [options] should be a table of options and their values")
+    return Thresholds(path, knobs, made_for, weights, options)
 
 
 def named_queries(labels: Sequence[str], n_clips: int) -> Queries | None:

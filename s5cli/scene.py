@@ -6,15 +6,20 @@ f frequency bins, n frames, t samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from s5cli.labels import CLASSES
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from s5cli.knobs import AblationRow, Knob, Option, Setting
+    from s5cli.trace import ClipTrace, Drop
 
 RATE_HZ = 32_000
 N_CHANNELS = 4
@@ -22,6 +27,12 @@ N_CHANNELS = 4
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Waveforms = npt.NDArray[Any]
+"""[b, s], one waveform [t] in each place: a flow moves them about and never looks inside. Tensors, or in a tuner's
+replay the numbers under which it remembers them."""
+
+EMPTY = -1
+"""The class index of an unused slot."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +43,23 @@ class Scene:
     audio: Tensor  # [m, t] float32
 
 
+def by_length(waveforms: Sequence[Tensor], rows: Iterable[int], most: int) -> list[list[int]]:
+    """`rows` in groups of waveforms of one length, at most `most` to a group: what may share a forward pass."""
+    groups: dict[int, list[int]] = {}
+    for row in rows:
+        groups.setdefault(waveforms[row].shape[-1], []).append(row)
+    return [group[i : i + most] for group in groups.values() for i in range(0, len(group), most)]
+
+
+# --- what networks say and are asked ----------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Tags:
     """What a tagger says of a batch: softmax over 18 classes and silence (index 18), per track."""
 
     probabilities: Floats  # [b, s, k + 1]
+    frames: Floats | None = None  # [b, n, k], probability that a class sounds in a frame; None: the tagger does not say
 
 
 @dataclass(frozen=True)
@@ -51,16 +74,12 @@ class Queries:
         return np.asarray(self.classes != EMPTY)
 
 
-EMPTY = -1
-"""The class index of an unused slot."""
+@dataclass(frozen=True)
+class Clues:
+    """What a separator may be given beside the classes; None: there is no such clue."""
 
-
-def by_length(waveforms: Sequence[Tensor], rows: Iterable[int], most: int) -> list[list[int]]:
-    """`rows` in groups of waveforms of one length, at most `most` to a group: what may share a forward pass."""
-    groups: dict[int, list[int]] = {}
-    for row in rows:
-        groups.setdefault(waveforms[row].shape[-1], []).append(row)
-    return [group[i : i + most] for group in groups.values() for i in range(0, len(group), most)]
+    enrolments: Waveforms | None = None  # [b, s], a waveform [t] of the sound that is meant
+    activity: Floats | None = None  # [b, n, k], probability that a class sounds in a frame
 
 
 @dataclass(frozen=True)
@@ -71,46 +90,130 @@ class Stem:
     slot: int  # the query's own index; file names count reported stems from 0 instead
     confidence: float  # 0…1
     audio: Tensor  # [t] float32
-    support: float | None = None  # 0…1, what re-tagging gave the label; None where the system does not re-tag
-    energy_db: float | None = None  # power relative to mixture channel 0
-    separator: str = "a"
+    numbers: Mapping[str, float] = field(default_factory=dict)  # what else the system says of it, by name with unit
 
 
-class Tap(Protocol):
-    """Looks at a step's result: progress, `--explain`, the tuner's cache and tests. It must not change it."""
+@dataclass(frozen=True)
+class Stems(Queries):
+    """A batch of queries and the waveform that answers each; unused slots are zero."""
 
-    def __call__(self, step: str, result: Any) -> None: ...
+    slot: Ints  # [b, s], the query's own place in the list that was asked
+    waveforms: Waveforms  # [b, s]
+    numbers: Mapping[str, Floats] = field(default_factory=dict)  # [b, s] each, what is known of them, by name with unit
+
+    def where(self, take: Bools, other: Stems) -> Stems:
+        """These stems, with those of `other` in the slots to take, [b, s]. Numbers that only one has are left out."""
+        return Stems(
+            classes=np.where(take, other.classes, self.classes),
+            confidence=np.where(take, other.confidence, self.confidence),
+            slot=np.where(take, other.slot, self.slot),
+            waveforms=np.where(take, other.waveforms, self.waveforms),
+            numbers={
+                name: np.where(take, other.numbers[name], values)
+                for name, values in self.numbers.items()
+                if name in other.numbers
+            },
+        )
+
+    def only(self, keep: Bools) -> Self:
+        """The stems of the slots to keep, [b, s]; the others count as unused."""
+        return replace(self, classes=np.where(keep, self.classes, EMPTY))
+
+    def clips(self) -> list[list[Stem]]:
+        """The stems of each clip in the order of the slots, their audio on the CPU and the caller's own."""
+        return [
+            [
+                Stem(
+                    label=CLASSES[index],
+                    slot=int(self.slot[row, place]),
+                    confidence=float(self.confidence[row, place]),
+                    audio=self.waveforms[row, place].cpu().clone(),
+                    numbers={name: float(values[row, place]) for name, values in self.numbers.items()},
+                )
+                for place, index in enumerate(classes)
+                if index != EMPTY
+            ]
+            for row, classes in enumerate(self.classes.tolist())
+        ]
 
 
-def quiet(step: str, result: Any) -> None:
-    """The tap that looks at nothing."""
+def places(classes: Ints) -> Ints:
+    """Each query's own place in its list, EMPTY where there is none. Shapes: [b, s].
+
+    >>> places(np.array([[15, 7, -1]]))
+    array([[ 0,  1, -1]])
+    """
+    return np.where(classes == EMPTY, EMPTY, np.arange(classes.shape[1]))
 
 
-class Tagger(Protocol):
-    """Scenes (or single-channel stems) to class probabilities. `nparams` counts as the official code does."""
+# --- verbs ------------------------------------------------------------------------------------------------------------
+
+
+class Part(Protocol):
+    """A network behind its adapter. `nparams` counts as the official code does."""
 
     nparams: int
+
+    def exercise(self, scene: Scene) -> None:
+        """One forward pass as a clip takes it, for whoever counts what it costs."""
+
+
+class Tagger(Part, Protocol):
+    """Scenes (or single-channel stems) to class probabilities, of frames too where the tagger can."""
 
     def __call__(self, scenes: Sequence[Scene]) -> Tags: ...
 
 
-class Separator(Protocol):
+class Separator(Part, Protocol):
     """Scenes and their queries to one waveform a slot, [s, t] per clip; unused slots are exactly zero."""
-
-    nparams: int
 
     def __call__(self, scenes: Sequence[Scene], queries: Queries) -> list[Tensor]: ...
 
 
-class System(Protocol):
-    """A method from a paper: a batch of scenes to the reported stems of each, in slot order.
+class ClueSeparator(Part, Protocol):
+    """A separator that takes clues beside the classes: enrolments, or what sounds when."""
 
-    `queries`, if given, are what a user named: they replace the taggers' proposals and none of them is dropped.
-    `nparams` counts parameters as the official code does.
+    def __call__(self, scenes: Sequence[Scene], queries: Queries, clues: Clues) -> list[Tensor]: ...
+
+
+class Decision(Protocol):
+    """What a system found of a batch, in a frozen record of its own; others know these two methods of it."""
+
+    def stems(self) -> Stems:
+        """The stems that are reported, in slot order; slots of which nothing is reported are EMPTY."""
+
+    def trace(self) -> list[ClipTrace]:
+        """What became of every query, by clip. Made of numbers alone: audio is not looked at."""
+
+
+class System(Protocol):
+    """A method from a paper, which owns all that is said about it: see docs/architecture.md.
+
+    Built with its parts and a setting by keyword; the setting holds its knobs and options. What networks compute stands
+    in attributes that are steps (`s5cli.steps.step`), so that others can remember their answers or stop between them.
     """
 
-    nparams: int
+    knobs: ClassVar[Mapping[str, Knob]]  # searched, in the order of the stages
+    options: ClassVar[Mapping[str, Option]]  # chosen
+    drops: ClassVar[Mapping[str, Drop]]  # rules by which queries are dropped, in the order of the flow
+    ablation: ClassVar[Sequence[AblationRow]]  # what is switched off to see what it is worth
+    window_s: ClassVar[float | None]  # length of the windows that suit it in long recordings; None: taken whole
+    setting: Setting
+    nparams: int  # as the official code counts them
 
-    def __call__(
-        self, scenes: Sequence[Scene], tap: Tap = quiet, queries: Queries | None = None
-    ) -> list[list[Stem]]: ...
+    def __call__(self, scenes: Sequence[Scene]) -> Decision: ...
+
+    def named(self, queries: Queries) -> System:
+        """The same method for classes that a user named: they replace what taggers say, and nothing is dropped."""
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A system that also takes a recording block by block, its state inside."""
+
+    def stream(self, blocks: Iterable[Tensor]) -> Iterator[Stems]:
+        """Consecutive blocks [m, t] of one recording to the stems of each (b is 1, waveforms as long as what is ready).
+
+        A slot is one source throughout: its waveforms in the order of the blocks make the whole stem. Together they are
+        as long as the recording; with the end of the blocks comes what was held back.
+        """

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s5cli.labels import N_CLASSES
+from s5cli.labels import N_CLASSES, N_SLOTS
 from s5cli.scene import Ints, Queries, Scene, by_length
 
 
@@ -56,6 +56,10 @@ class SlotSeparator:
             for row, waveforms in zip(rows, self._forward(waveform, vectors[rows]), strict=True):
                 stems[row] = waveforms
         return stems
+
+    def exercise(self, scene: Scene) -> None:
+        """One forward pass of one clip with all slots asked."""
+        self([scene], Queries(np.arange(N_SLOTS)[None], np.ones((1, N_SLOTS))))
 
     @torch.inference_mode()
     def _forward(self, waveform: Tensor, label_vector: Tensor) -> Tensor:

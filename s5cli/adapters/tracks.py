@@ -55,6 +55,10 @@ class TrackTagger:
             logits[rows] = self._forward(torch.stack([waveforms[row] for row in rows]))
         return Tags(softmax(logits))
 
+    def exercise(self, scene: Scene) -> None:
+        """One forward pass of one clip."""
+        self([scene])
+
     def _waveform(self, scene: Scene) -> Tensor:
         if scene.audio.shape[0] < self.channels:
             raise InputError(f"{scene.name}: this tagger needs {self.channels} channels, not {scene.audio.shape[0]}")

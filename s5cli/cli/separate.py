@@ -33,8 +33,12 @@ def separate(
     force_thresholds: Annotated[
         bool, typer.Option("--force-thresholds", help="Take thresholds made for another system or with other weights.")
     ] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Option of the system; may be repeated."),
+    ] = None,
     subtype: Annotated[Literal["PCM_16", "PCM_24", "FLOAT"], typer.Option(help="Sample format of stems.")] = "PCM_16",
-    explain: Annotated[bool, typer.Option("--explain", help="Tell the life of every query.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what every stage said of each query.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", "--overwrite", help="Begin again and replace results of earlier calls.")
@@ -53,11 +57,13 @@ def separate(
     """
     from s5cli import api
     from s5cli.cli.stems import Display
+    from s5cli.knobs import read_options
     from s5cli.labels import listed
-    from s5cli.run import batch, plan
+    from s5cli.run import pipeline, plan
     from s5cli.run.cluster import chosen
 
     spread = chosen(cluster, cluster_address, cluster_workers, device)
+    options_given = read_options(option or ())
     options = plan.Options(listed(labels), batch_size, subtype, plan.parse_window(window), restart)
     planned = plan.plan(mixtures, out, options)
     systems = [
@@ -70,11 +76,12 @@ def separate(
             offline=offline,
             accept_licence=accept_licence,
             force_thresholds=force_thresholds,
+            options=options_given,
         )
         for one in (device if spread is None else "cpu").split(",")
     ]
     with Display(len(planned.clips), explain, as_json) as display:
-        result = (spread or batch).separate_all(planned, systems, display.show)
+        result = (spread or pipeline).separate_all(planned, systems, display.show)
     if as_json:
         display.print_json(planned.out_dir, result)
     result.raise_failed()

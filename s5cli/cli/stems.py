@@ -15,6 +15,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from s5cli.run.record import ClipReport, Failure, Notice, RunResult, StemReport
+from s5cli.trace import plain, titled, worded
 
 EVERY_S = 30  # between lines about progress where there is no terminal
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
@@ -101,7 +102,7 @@ class Display:
         else:
             print("\n".join(_lines(clip)))
         if self.explain:
-            print("\n".join(f"  {query.story}" for query in clip.trail.queries) or "  nothing was proposed")
+            print("\n".join(f"  {query}" for query in clip.trace.queries) or "  nothing was proposed")
         sys.stdout.flush()  # clips take seconds, and somebody may be reading along
 
     def print_json(self, out_dir: Path, result: RunResult) -> None:
@@ -115,25 +116,25 @@ def _lines(clip: ClipReport) -> list[str]:
     if not clip.stems:
         return [f"{clip.name}: no targets"]
     return [
-        f"{stem.file}: {stem.label}, confidence {stem.confidence:.2f}, support {_number(stem.support, 2)}, "
-        f"energy {_number(stem.energy_db, 1)} dB, separator {stem.separator}"
+        f"{stem.file}: {', '.join([stem.label, *(worded(*one) for one in _numbers(stem).items())])}"
         for stem in clip.stems
     ]
 
 
+def _numbers(stem: StemReport) -> dict[str, float]:
+    return {"confidence": stem.confidence, **stem.numbers, "energy_db": stem.energy_db}
+
+
 def _table(clip: ClipReport) -> Table:
     table = Table(title=f"{clip.name} ({clip.duration_s:.1f} s)", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("class", "confidence", "support", "energy dB", "separator", "file"):
-        table.add_column(column, justify="left" if column in ("class", "separator", "file") else "right")
+    names = list(dict.fromkeys(name for stem in clip.stems for name in _numbers(stem)))
+    table.add_column("class")
+    for name in names:
+        table.add_column(" ".join(titled(name)).strip(), justify="right")
+    table.add_column("file")
     for stem in clip.stems:
-        table.add_row(*_cells(stem))
+        numbers = _numbers(stem)
+        table.add_row(
+            stem.label, *(plain(name, numbers[name]) if name in numbers else "–" for name in names), stem.file
+        )
     return table
-
-
-def _cells(stem: StemReport) -> tuple[str, ...]:
-    numbers = (f"{stem.confidence:.2f}", _number(stem.support, 2), _number(stem.energy_db, 1))
-    return (stem.label, *numbers, stem.separator, stem.file)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"

@@ -1,7 +1,6 @@
 """Step 2 of the tagging-driven system: two taggers' proposals become at most three queries (Jeong & Kim 2026, "Fuse").
 
-What does not depend on any knob (`pair`) is separate from what does (`rank`): a tuner pairs once and ranks for every
-setting.
+What does not depend on any knob (`pair`) is separate from what does (`rank`).
 """
 
 from __future__ import annotations
@@ -62,7 +61,37 @@ class Fused:
         return np.where(self.passed & (place < N_SLOTS), place, EMPTY)
 
 
-def fuse(tags_4ch: Tags, tags_1ch: Tags, setting: Setting) -> Fused:
+@dataclass(frozen=True)
+class BothTags:
+    """What two taggers say of a batch."""
+
+    tags_4ch: Tags
+    tags_1ch: Tags
+    silent: Bools  # [b], every sample of every channel of the mixture is zero
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        """Both taggers' proposals paired. No knob has a say in it, so a tuner pairs once and fuses many times."""
+        return pair(propose(self.tags_4ch), propose(self.tags_1ch))
+
+
+@dataclass(frozen=True)
+class NamedTags:
+    """In the place of tags: classes that a user named, as sure of each as can be, in mixtures that are never silent."""
+
+    queries: Queries
+
+    @property
+    def silent(self) -> Bools:
+        return np.zeros(len(self.queries.classes), dtype=np.bool_)
+
+    @property
+    def candidates(self) -> Candidates:
+        active, sure = self.queries.active, self.queries.active.astype(np.float64)
+        return Candidates(self.queries.classes, sure, sure, active, active)
+
+
+def fuse(tags: BothTags | NamedTags, setting: Setting) -> Fused:
     """Propose, pair and rank.
 
     Shapes: probabilities [b, s, 19] of each tagger to queries [b, 3]. Raises as `propose` and `pair` do.
@@ -70,10 +99,11 @@ def fuse(tags_4ch: Tags, tags_1ch: Tags, setting: Setting) -> Fused:
     >>> from s5cli.knobs import Setting
     >>> tags_4ch, tags_1ch = Tags(np.zeros((1, 1, 19))), Tags(np.zeros((1, 1, 19)))
     >>> tags_4ch.probabilities[0, 0, 15], tags_1ch.probabilities[0, 0, 15] = 0.9, 0.4
-    >>> fuse(tags_4ch, tags_1ch, Setting({"w4": 0.6, "solo_4ch": 0.5, "solo_1ch": 0.7})).queries
+    >>> tags, setting = BothTags(tags_4ch, tags_1ch, np.array([False])), {"w4": 0.6, "solo_4ch": 0.5, "solo_1ch": 0.7}
+    >>> fuse(tags, Setting(setting)).queries
     Queries(classes=array([[15, -1, -1]]), confidence=array([[0.7, 0. , 0. ]]))
     """
-    return rank(pair(propose(tags_4ch), propose(tags_1ch)), setting)
+    return rank(tags.candidates, setting)
 
 
 def pair(of_4ch: Proposals, of_1ch: Proposals) -> Candidates:
@@ -164,14 +194,3 @@ def _padded(values: npt.NDArray[T], fill: float) -> npt.NDArray[T]:
     """[b, c] to [b, 3], if c is less."""
     spare = N_SLOTS - values.shape[1]
     return np.pad(values, ((0, 0), (0, spare)), constant_values=fill) if spare > 0 else values
-
-
-def named(queries: Queries) -> Fused:
-    """Queries that a user named, in the form that the flow goes on with: there was nothing to choose from.
-
-    >>> named(Queries(np.array([[15, -1, -1]]), np.array([[1.0, 0, 0]]))).candidates.classes.shape
-    (1, 0)
-    """
-    none = np.zeros((len(queries.classes), 0))
-    indices, flags = none.astype(np.int64), none.astype(np.bool_)
-    return Fused(queries, Candidates(indices, none, none, flags, flags), none, flags, indices)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 
-from s5cli.scene import Bools, Floats, Ints, Queries
+from s5cli.scene import EMPTY, Bools, Floats, Ints, Queries
 
 
 def match(classes: Ints, correlation: Floats) -> Ints:
@@ -24,10 +24,21 @@ def match(classes: Ints, correlation: Floats) -> Ints:
     b, s = classes.shape
     if correlation.shape != (b, s, s):
         raise ValueError(f"correlation must be {(b, s, s)}, not {correlation.shape}")
+    found = np.tile(np.arange(s), (b, 1))
+    rows = np.flatnonzero(repeating(classes))  # few: in all others there is nothing to choose
     orders = np.array(list(permutations(range(s))))  # [p, s], the identity first
-    allowed = (classes[:, orders] == classes[:, None, :]).all(axis=2)  # [b, p]
-    likeness = np.abs(correlation)[:, np.arange(s), orders].sum(axis=2)
-    return np.asarray(orders[np.where(allowed, likeness, -1.0).argmax(axis=1)])
+    allowed = (classes[rows][:, orders] == classes[rows, None, :]).all(axis=2)  # [r, p]
+    likeness = np.abs(correlation[rows])[:, np.arange(s), orders].sum(axis=2)
+    found[rows] = orders[np.where(allowed, likeness, -1.0).argmax(axis=1)]
+    return found
+
+
+def repeating(classes: Ints) -> Bools:
+    """Clips [b] in which two used slots [b, s] are of one class."""
+    found = np.zeros(len(classes), dtype=np.bool_)
+    for one, other in combinations(classes.T, 2):
+        found |= (one == other) & (one != EMPTY)
+    return found
 
 
 def better(queries: Queries, support_a: Floats, support_b: Floats) -> Bools:

@@ -6,25 +6,18 @@ import numpy as np
 
 from s5cli.knobs import Setting
 from s5cli.rules.pick import closing, pick
-from s5cli.scene import EMPTY, Bools, Floats, Ints, Queries, Tags
+from s5cli.scene import EMPTY, Bools, Floats, Queries
 
 
-def support(tags: Tags, classes: Ints) -> Floats:
-    """The largest probability that any track of a re-tagged stem gives its query class.
+def support(probability: Floats) -> Floats:
+    """The largest probability that any track of a re-tagged stem gives its query class: 0 for unused slots.
 
-    Shapes: probabilities [n, s, 19] of n stems and their classes [n] to [n].
+    Shapes: [b, s, tracks] to [b, s].
 
-    Raises:
-        ValueError: not one class per stem.
-
-    >>> tags = Tags(np.zeros((1, 3, 19)))
-    >>> tags.probabilities[0, :, 7] = 0.1, 0.6, 0.3
-    >>> support(tags, np.array([7]))
-    array([0.6])
+    >>> support(np.array([[[0.1, 0.6, 0.3], [0.0, 0.0, 0.0]]]))
+    array([[0.6, 0. ]])
     """
-    if classes.shape != tags.probabilities.shape[:1]:
-        raise ValueError(f"{len(tags.probabilities)} stems but classes of shape {classes.shape}")
-    return np.asarray(tags.probabilities[np.arange(len(classes)), :, classes].max(axis=1))
+    return np.asarray(probability.max(axis=-1))
 
 
 def verify(queries: Queries, support: Floats, setting: Setting) -> Bools:

@@ -15,22 +15,24 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from s5cli import __version__
+from s5cli import __version__, official
 from s5cli.api import LoadedSystem
-from s5cli.audio import write_file
+from s5cli.audio import Subtype, write_file, write_stem
 from s5cli.errors import InputError, OutputError
 from s5cli.run.manifest import Fingerprint, Manifest, Record
-from s5cli.run.pipeline import Batch, LongSeparated, Outcome, Separated, batches, write_clip
-from s5cli.run.plan import RUN_NAME, Job, old_results, staging
-from s5cli.run.record import ClipReport, Failure, Notice, RunResult, as_json
+from s5cli.run.plan import Batch, Job, batches, old_results
+from s5cli.run.record import RUN_FILE, ClipReport, Failure, Notice, RunResult, StemReport, as_json
+from s5cli.run.staging import staging
+from s5cli.scene import Stem
+from s5cli.trace import ClipTrace
 
 Watch = Callable[[ClipReport | Failure | Notice], None]
 """Told of every clip as soon as its files are there, or as soon as it has failed; by one thread at a time."""
@@ -38,8 +40,41 @@ Watch = Callable[[ClipReport | Failure | Notice], None]
 N_CHECKERS = 4  # threads that read recordings again, which is waiting for a disk mostly
 
 
-def unwatched(outcome: ClipReport | Failure | Notice) -> None:
+def silent(outcome: ClipReport | Failure | Notice) -> None:
     """The `watch` that tells nobody."""
+
+
+# --- what comes from the networks -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Separated:
+    """A clip whose stems are in memory."""
+
+    name: str
+    path: Path
+    sha256: str  # of the recording
+    duration_s: float
+    warnings: tuple[str, ...]
+    stems: tuple[Stem, ...]
+    energies_db: tuple[float, ...]  # of the stems, relative to mixture channel 0
+    trace: ClipTrace
+
+
+@dataclass(frozen=True)
+class LongSeparated:
+    """A long recording whose stems are in the folder already."""
+
+    name: str
+    sha256: str  # of the recording
+    folder: Path
+    report: ClipReport
+
+
+Outcome: TypeAlias = Separated | LongSeparated | Failure | Notice
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
 
 
 class Results:
@@ -53,7 +88,7 @@ class Results:
         """
         self.stage = stage
         self._job, self._loaded, self._watch = job, loaded[0], watch
-        self._run_json = job.out_dir / f"{RUN_NAME}.json"
+        self._run_json = job.out_dir / RUN_FILE
         self._about = _about(job, loaded)
         self._fingerprint = Fingerprint.of(self._loaded, job.options)
         self._manifest = Manifest(job.out_dir, self._fingerprint, self._about, job.options.restart)
@@ -70,7 +105,7 @@ class Results:
     def todo(self) -> list[Batch]:
         """What is left. A batch that is done in part is whole again, and what is done of it will be ignored."""
         options = self._job.options
-        planned = batches(self._job.clips, options.batch_size, options.window_s(self._loaded.name))
+        planned = batches(self._job.clips, options.batch_size, options.window_s(self._loaded.system.window_s))
         return [batch for batch in planned if not batch.clips.keys() <= self._done.keys()]
 
     @property
@@ -137,6 +172,8 @@ class Results:
             "nparams": self._loaded.system.nparams,
             "weights": list(self._loaded.weights),
             "knobs": self._fingerprint.knobs,
+            "options": self._fingerprint.options,
+            "drops": {name: asdict(drop) for name, drop in self._loaded.system.drops.items()},
             "labels": list(options.labels) or None,
             "channel_order": self._loaded.channel_order,
             "resample": self._loaded.resample,
@@ -158,7 +195,7 @@ class Results:
 
 
 @contextmanager
-def opened(job: Job, loaded: Sequence[LoadedSystem], watch: Watch = unwatched) -> Iterator[Results]:
+def opened(job: Job, loaded: Sequence[LoadedSystem], watch: Watch = silent) -> Iterator[Results]:
     """The results of a job, for one system on one or several devices. `run.json` is written in the end.
 
     Raises:
@@ -217,3 +254,46 @@ def _about(job: Job, loaded: Sequence[LoadedSystem]) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+# --- one clip ---------------------------------------------------------------------------------------------------------
+
+
+def new_folder(folder: Path) -> Path:
+    """The folder of one clip, empty.
+
+    Raises:
+        OutputError: the place cannot be written to or is full.
+    """
+    with _writing(folder):
+        folder.mkdir(exist_ok=True)
+    return folder
+
+
+def write_clip(clip: Separated | LongSeparated, stage: Path, subtype: Subtype) -> tuple[Path, ClipReport]:
+    """Completes the folder of a clip: its stems, if they are in memory, and its JSON.
+
+    Raises:
+        OutputError: the place cannot be written to or is full.
+    """
+    if isinstance(clip, LongSeparated):
+        folder, report = clip.folder, clip.report
+    else:
+        folder = new_folder(stage / clip.name)
+        report = _write_stems(clip, folder, subtype)
+    write_file(folder / f"{clip.name}.json", as_json(report.to_json()))
+    return folder, report
+
+
+def _write_stems(clip: Separated, folder: Path, subtype: Subtype) -> ClipReport:
+    stems: list[StemReport] = []
+    warnings, clipped = list(clip.warnings), 0
+    for number, (stem, energy_db) in enumerate(zip(clip.stems, clip.energies_db, strict=True)):
+        file = official.stem_file_name(clip.name, number, stem.label)
+        clipped_here = write_stem(folder / file, stem.audio, subtype)
+        if clipped_here:
+            warnings.append(f"{file}: {clipped_here} samples over full scale were clipped (--subtype FLOAT keeps them)")
+        clipped += clipped_here
+        stems.append(StemReport.of(stem, file, energy_db))
+    file, warned = str(clip.path.absolute()), tuple(warnings)
+    return ClipReport(clip.name, clip.duration_s, tuple(stems), clip.trace, warned, clipped, file)

@@ -23,11 +23,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from s5cli.api import LoadedSystem
 from s5cli.errors import InputError, OutputError, UsageError
-from s5cli.labels import CLASSES
 from s5cli.run.plan import MANIFEST_NAME, Options
 
 PRECISION = "32"  # bits of the networks' numbers; there is no other yet
@@ -45,7 +42,8 @@ class Fingerprint:
 
     system: str
     weights: Mapping[str, str]  # sha256 by part
-    knobs: Mapping[str, float | Mapping[str, float]]
+    knobs: Mapping[str, float | str | Mapping[str, float | str]]
+    options: Mapping[str, bool | int | float | str]
     precision: str
     engine: str
     window_s: float | None
@@ -60,10 +58,11 @@ class Fingerprint:
         return cls(
             system=loaded.name,
             weights={part["part"]: part["sha256"] for part in loaded.weights},
-            knobs={name: _plain(value) for name, value in loaded.system.setting.values.items()},
+            knobs=loaded.system.setting.to_json(),
+            options=dict(loaded.system.setting.options),
             precision=PRECISION,
             engine=ENGINE,
-            window_s=options.window_s(loaded.name),
+            window_s=options.window_s(loaded.system.window_s),
             labels=options.labels,
             channel_order=loaded.channel_order,
             resample=loaded.resample,
@@ -78,7 +77,7 @@ class Fingerprint:
         """What is different in a fingerprint read from a file, as "name there, not ours".
 
         >>> base = dict(weights={}, precision="32", engine="torch", window_s=None, labels=(), channel_order="acn")
-        >>> ours = Fingerprint(system="x", knobs={"verify": 0.2}, resample=False, subtype="PCM_16", **base)
+        >>> ours = Fingerprint("x", knobs={"verify": 0.2}, options={}, resample=False, subtype="PCM_16", **base)
         >>> ours.differences(ours.to_json() | {"system": "y", "knobs": {"verify": 0.1}})
         ["system 'y', not 'x'", 'knobs.verify 0.1, not 0.2']
         """
@@ -89,11 +88,6 @@ class Fingerprint:
             for name in names
             if mine.get(name) != theirs.get(name)
         ]
-
-
-def _plain(value: float | np.ndarray[Any, Any]) -> float | dict[str, float]:
-    """A knob as a thresholds file writes it."""
-    return dict(zip(CLASSES, value.tolist(), strict=True)) if isinstance(value, np.ndarray) else value
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

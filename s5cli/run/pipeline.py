@@ -1,72 +1,42 @@
-"""The three steps of a clip: read a batch, separate it on a device, write what came out.
+"""A folder of clips through a system, each clip whole or not at all: reading, networks and writing overlap.
 
-Plain functions of values that can be pickled, so that threads, processes and other machines can take any of them:
-`read_batch` and a `Worker` anywhere, `write_clip` where the output folder is.
+A clip is read, separated on a device and written (`s5cli.run.folder`). One thread reads ahead, one per device separates
+(the first device's is the caller's, so that a signal stops the networks at once), one writes; bounded queues keep them
+within a few batches of each other. A run on other machines (`s5cli.run.cluster`) has its workers do `read_batch` and
+`Worker`, and gives `results.take` what they return, so names, resuming and the list of failures stay the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
-import soundfile
+import numpy as np
 
-from s5cli import official
-from s5cli.api import LoadedSystem, check_stems, named_queries
-from s5cli.audio import ChannelOrder, Subtype, read_scene, write_file, write_stem
-from s5cli.errors import InputError, OutputError, S5Error
-from s5cli.explain import ClipTrail, Trail
+from s5cli.api import LoadedSystem, answered, check_answer
+from s5cli.audio import ChannelOrder, read_scene
+from s5cli.errors import InputError, S5Error
+from s5cli.rules.gate import energy_db
+from s5cli.run.folder import LongSeparated, Outcome, Results, Separated, Watch, new_folder, opened, silent
 from s5cli.run.manifest import sha256_of
-from s5cli.run.plan import Options
-from s5cli.run.record import ClipReport, Failure, Notice, StemReport, WindowReport, as_json
-from s5cli.run.windows import LongResult, is_long, separate_long
+from s5cli.run.plan import Batch, Job, Options
+from s5cli.run.record import Failure, Notice, RunResult
+from s5cli.run.threads import CancelledError, Channel, Crew
+from s5cli.run.windows import separate_long
 from s5cli.scene import RATE_HZ, Scene, Stem
+from s5cli.steps.step import Step, with_steps
+from s5cli.trace import ClipTrace
 
-# --- batches ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Clips of one length, by name, that go through the networks together; or one long recording."""
-
-    clips: Mapping[str, Path]
-    window_s: float | None = None  # of the long recording
-
-
-def batches(clips: Mapping[str, Path], size: int, window_s: float | None) -> list[Batch]:
-    """All clips in batches of at most `size`, in the order of each batch's first clip; long recordings alone.
-
-    What shares a batch depends on nothing but the clips, as a network's last bits may depend on what shares its batch:
-    a run that was interrupted separates the same batches again.
-    """
-    groups: dict[object, list[str]] = {}
-    long = {name for name, path in clips.items() if is_long(path, window_s)}
-    for name, path in clips.items():
-        groups.setdefault(name if name in long else _length(path) or name, []).append(name)
-    place = {name: index for index, name in enumerate(clips)}
-    chunks = [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
-    return [
-        Batch({name: clips[name] for name in chunk}, window_s if chunk[0] in long else None)
-        for chunk in sorted(chunks, key=lambda chunk: place[chunk[0]])
-    ]
-
-
-def _length(path: Path) -> tuple[int, int] | None:
-    """Frames and their rate in Hz as the header has them; None where reading will say what is wrong."""
-    try:
-        info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError, TypeError):
-        return None
-    return info.frames, info.samplerate
-
+AHEAD = 2  # batches that wait for a device, and outcomes that wait to be written, for each device
 
 # --- read ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Taking:
+class ReadOptions:
     """How recordings are taken."""
 
     channel_order: ChannelOrder
@@ -93,52 +63,25 @@ class LongRead:
     window_s: float
 
 
-def read_batch(batch: Batch, taking: Taking) -> list[Read | LongRead | Failure]:
+def read_batch(batch: Batch, how: ReadOptions) -> list[Read | LongRead | Failure]:
     """Every clip of a batch, or why it cannot be taken."""
-    return [_read(name, path, batch.window_s, taking) for name, path in batch.clips.items()]
+    return [_read(name, path, batch.window_s, how) for name, path in batch.clips.items()]
 
 
-def _read(name: str, path: Path, window_s: float | None, taking: Taking) -> Read | LongRead | Failure:
+def _read(name: str, path: Path, window_s: float | None, how: ReadOptions) -> Read | LongRead | Failure:
     warnings: list[str] = []
     try:
         sha256 = sha256_of(path)
         if window_s is not None:
             return LongRead(path, sha256, window_s)
-        scene = read_scene(path, taking.channel_order, taking.resample, warnings.append)
+        scene = read_scene(path, how.channel_order, how.resample, warnings.append)
     except InputError as error:
         return Failure(name, str(path), str(error))
-    audio = scene.audio.pin_memory() if taking.pinned else scene.audio
+    audio = scene.audio.pin_memory() if how.pinned else scene.audio
     return Read(path, sha256, replace(scene, audio=audio), tuple(warnings))
 
 
 # --- separate --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Separated:
-    """A clip whose stems are in memory."""
-
-    name: str
-    path: Path
-    sha256: str  # of the recording
-    duration_s: float
-    warnings: tuple[str, ...]
-    stems: tuple[Stem, ...]
-    trail: ClipTrail
-
-
-@dataclass(frozen=True)
-class LongSeparated:
-    """A long recording whose stems are in the folder already."""
-
-    name: str
-    path: Path
-    sha256: str  # of the recording
-    folder: Path
-    result: LongResult
-
-
-Outcome: TypeAlias = Separated | LongSeparated | Failure | Notice
 
 
 class Worker:
@@ -196,11 +139,11 @@ def separate_windows(
     name = clip.path.stem
     folder = new_folder(stage / name)
     try:
-        result = separate_long(clip.path, loaded, clip.window_s, at_once, options.labels, folder, options.subtype)
+        report = separate_long(clip.path, loaded, clip.window_s, at_once, options.labels, folder, options.subtype)
     except InputError as error:
         folder.rmdir()
         return Failure(name, str(clip.path), str(error))
-    return LongSeparated(name, clip.path, clip.sha256, folder, result)
+    return LongSeparated(name, clip.sha256, folder, report)
 
 
 def separate_batch(clips: Sequence[Read], loaded: LoadedSystem, labels: Sequence[str]) -> list[Separated | Failure]:
@@ -211,15 +154,14 @@ def separate_batch(clips: Sequence[Read], loaded: LoadedSystem, labels: Sequence
     Raises:
         torch.OutOfMemoryError: they do not fit together.
     """
-    trail = Trail(loaded.system.setting)
+    scenes = [_on(loaded.device, clip.scene) for clip in clips]
     try:
-        scenes = [_on(loaded.device, clip.scene) for clip in clips]
-        stems = loaded.system(scenes, trail, named_queries(labels, len(clips)))
+        answers = answered(loaded, scenes, labels)
     except S5Error as error:
         if len(clips) == 1:
             return [_failure(clips[0].path, str(error))]
         return [outcome for clip in clips for outcome in separate_batch([clip], loaded, labels)]
-    return [_separated(*found) for found in zip(clips, stems, trail.clips, strict=True)]
+    return [_separated(clip, *answer) for clip, answer in zip(clips, answers, strict=True)]
 
 
 def _on(device: str, scene: Scene) -> Scene:
@@ -227,76 +169,105 @@ def _on(device: str, scene: Scene) -> Scene:
     return scene if device == "cpu" else replace(scene, audio=scene.audio.to(device, non_blocking=True))
 
 
-def _separated(clip: Read, stems: Sequence[Stem], trail: ClipTrail) -> Separated | Failure:
+def _separated(clip: Read, stems: Sequence[Stem], trace: ClipTrace) -> Separated | Failure:
     try:
-        check_stems(stems, str(clip.path))
+        check_answer(stems, trace, str(clip.path))
     except InputError as error:
         return Failure(clip.path.stem, str(clip.path), str(error))
-    duration_s = clip.scene.audio.shape[-1] / RATE_HZ
-    return Separated(clip.scene.name, clip.path, clip.sha256, duration_s, clip.warnings, tuple(stems), trail)
+    return Separated(
+        name=clip.scene.name,
+        path=clip.path,
+        sha256=clip.sha256,
+        duration_s=clip.scene.audio.shape[-1] / RATE_HZ,
+        warnings=clip.warnings,
+        stems=tuple(stems),
+        energies_db=_energies_db(stems, clip.scene),
+        trace=trace,
+    )
+
+
+def _energies_db(stems: Sequence[Stem], mixture: Scene) -> tuple[float, ...]:
+    """Of each stem, relative to mixture channel 0."""
+    whole, *powers = [
+        audio.double().square().mean().item() for audio in (mixture.audio[0], *(stem.audio for stem in stems))
+    ]
+    return tuple(energy_db(np.array([powers]), np.array([whole]))[0].tolist())
 
 
 def _failure(path: Path, reason: str) -> Failure:
     return Failure(path.stem, str(path), f"{path}: {reason}")
 
 
-# --- write -----------------------------------------------------------------------------------------------------------
+# --- all clips --------------------------------------------------------------------------------------------------------
 
 
-def new_folder(folder: Path) -> Path:
-    """The folder of one clip, empty.
+def separate_all(job: Job, loaded: LoadedSystem | Sequence[LoadedSystem], watch: Watch = silent) -> RunResult:
+    """Separates and writes every clip that is not done yet, then `run.json`. A clip that fails stops no other.
 
-    Raises:
-        OutputError: the place cannot be written to or is full.
-    """
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written to ({error.strerror or error})") from error
-    return folder
+    Each clip leaves `<clip>_<number>_<Class>.wav` per stem and `<clip>.json`, which comes last; a clip without targets
+    leaves its JSON alone. The results do not depend on how many devices there are.
 
-
-def write_clip(clip: Separated | LongSeparated, stage: Path, subtype: Subtype) -> tuple[Path, ClipReport]:
-    """Completes the folder of a clip: its stems, if they are in memory, and its JSON.
+    Args:
+        job: what is to be done, see `s5cli.run.plan.plan`.
+        loaded: a system, or the same system on several devices.
+        watch: told of every clip; not always by the caller's thread.
 
     Raises:
-        OutputError: the place cannot be written to or is full.
+        UsageError: there are results of another system or setting (unless the job is a restart), or another process is
+            writing to the output folder.
+        OutputError: the output folder cannot be written to any more. What is finished by then stays.
     """
-    if isinstance(clip, LongSeparated):
-        folder, report = clip.folder, _long_report(clip)
-    else:
-        folder = new_folder(stage / clip.name)
-        report = _write_stems(clip, folder, subtype)
-    write_file(folder / f"{clip.name}.json", as_json(report.to_json()))
-    return folder, report
+    systems = (loaded,) if isinstance(loaded, LoadedSystem) else tuple(loaded)
+    with opened(job, systems, watch) as results:
+        _separate_with_threads(results, job, systems)
+    return results.result
 
 
-def _write_stems(clip: Separated, folder: Path, subtype: Subtype) -> ClipReport:
-    stems: list[StemReport] = []
-    warnings, clipped = list(clip.warnings), 0
-    for number, stem in enumerate(clip.stems):
-        file = official.stem_file_name(clip.name, number, stem.label)
-        clipped_here = write_stem(folder / file, stem.audio, subtype)
-        if clipped_here:
-            warnings.append(f"{file}: {clipped_here} samples over full scale were clipped (--subtype FLOAT keeps them)")
-        clipped += clipped_here
-        stems.append(
-            StemReport(file, stem.label, stem.confidence, stem.support, stem.energy_db, stem.separator, stem.slot)
-        )
-    file, warned = str(clip.path.absolute()), tuple(warnings)
-    return ClipReport(clip.name, clip.duration_s, tuple(stems), clip.trail, warned, clipped, file)
+def _separate_with_threads(results: Results, job: Job, systems: Sequence[LoadedSystem]) -> None:
+    read = Channel[list[Read | LongRead | Failure]](AHEAD * len(systems))
+    separated = Channel[Outcome](AHEAD * len(systems) * job.options.batch_size)
+    batches, how = results.todo, _read_options(systems)
+    crew = Crew(read, separated)
+
+    def read_ahead() -> None:
+        for batch in batches:
+            read.put(read_batch(batch, how))
+        read.close()
+
+    def separate(worker: Worker) -> None:
+        for clips in read:
+            for outcome in worker(clips):
+                separated.put(outcome)
+
+    def write() -> None:
+        for outcome in separated:
+            results.take(outcome)
+
+    with crew:
+        crew.start(read_ahead, "s5-read")
+        crew.start(write, "s5-write")
+        first, *others = [Worker(stoppable(system, crew), job.options, results.stage) for system in systems]
+        threads = [crew.start(partial(separate, worker), "s5-separate") for worker in others]
+        separate(first)
+        for thread in threads:
+            thread.join()
+        separated.close()
 
 
-def _long_report(clip: LongSeparated) -> ClipReport:
-    found = clip.result
-    queries = tuple(query for window in found.windows for query in window.trail.queries)
-    return ClipReport(
-        name=found.name,
-        duration_s=found.duration_s,
-        stems=found.stems,
-        trail=ClipTrail(queries),
-        warnings=found.warnings,
-        clipped_samples=found.clipped_samples,
-        file=str(clip.path.absolute()),
-        windows=tuple(WindowReport(window.start_s, len(window.trail.queries)) for window in found.windows),
-    )
+def _read_options(systems: Sequence[LoadedSystem]) -> ReadOptions:
+    on_cuda = any(system.device.startswith("cuda") for system in systems)
+    return ReadOptions(systems[0].channel_order, systems[0].resample, pinned=on_cuda)
+
+
+def stoppable(loaded: LoadedSystem, crew: Crew) -> LoadedSystem:
+    """A system that is left before its next step once the crew stops."""
+
+    def checked(_: str, step: Step) -> Callable[..., Any]:
+        def call(*inputs: Any) -> Any:
+            if crew.stopping:
+                raise CancelledError
+            return step(*inputs)
+
+        return call
+
+    return replace(loaded, system=with_steps(loaded.system, checked))

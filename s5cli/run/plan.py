@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from filelock import FileLock, Timeout
+import soundfile
 
 from s5cli import official
 from s5cli.api import named_queries
 from s5cli.audio import Subtype
 from s5cli.errors import UsageError
 from s5cli.labels import CLASSES
+from s5cli.run.record import RUN_FILE
+from s5cli.run.staging import staging
 from s5cli.run.stitch import SHORTEST_WINDOW_S
+from s5cli.run.windows import is_long
 
 SUFFIXES = (".wav", ".flac", ".WAV", ".FLAC")
-RUN_NAME = "run"
 MANIFEST_NAME = "manifest.jsonl"
-PREFIX = ".s5-"  # of everything unfinished
-LOCK_NAME = f"{PREFIX}lock"
-DEFAULT_WINDOW_S = 10.0
+RUN_STEM = RUN_FILE.removesuffix(".json")
 
 Window: TypeAlias = float | Literal["auto"] | None
 """Seconds of a long recording that are separated at once; None: all of it; "auto": what suits the system."""
@@ -40,15 +37,14 @@ class Options:
     window: Window = "auto"
     restart: bool = False  # replace results that are there
 
-    def window_s(self, system: str) -> float | None:
-        """The window for a system of that name; "auto" is 10 s, and none for the official baselines.
+    def window_s(self, suits: float | None) -> float | None:
+        """The window for a system that windows of `suits` seconds (None: whole recordings) suit best.
 
-        >>> Options().window_s("tagging-driven-3"), Options().window_s("baseline-4ch"), Options(window=5).window_s("x")
+        >>> Options().window_s(10.0), Options().window_s(None), Options(window=5).window_s(10.0)
         (10.0, None, 5.0)
         """
-        if self.window == "auto":
-            return None if system.startswith("baseline-") else DEFAULT_WINDOW_S
-        return None if self.window is None else float(self.window)
+        chosen = suits if self.window == "auto" else self.window
+        return None if chosen is None else float(chosen)
 
 
 @dataclass(frozen=True)
@@ -119,8 +115,8 @@ def _named(paths: Iterable[Path]) -> dict[str, Path]:
     for path in paths:
         if path.stem in clips:
             raise UsageError(f"{clips[path.stem]} and {path} would both be written as {path.stem!r}; rename one")
-        if path.stem == RUN_NAME:
-            raise UsageError(f"{path}: {RUN_NAME}.json is the file about the whole run; rename the recording")
+        if path.stem == RUN_STEM:
+            raise UsageError(f"{path}: {RUN_FILE} is the file about the whole run; rename the recording")
         clips[path.stem] = path
     if not clips:
         raise UsageError("no recordings given")
@@ -149,7 +145,7 @@ def _check_old(out_dir: Path, clips: Mapping[str, Path], restart: bool) -> None:
     lost = next((path for path in found if path.resolve() in inputs), None)
     if lost is not None:
         raise UsageError(f"{lost} is an input, but named like a result of this run; give another folder for the output")
-    if (run := out_dir / f"{RUN_NAME}.json").exists():
+    if (run := out_dir / RUN_FILE).exists():
         found.append(run)
     if found and not restart and not (out_dir / MANIFEST_NAME).exists():
         more = f" and {len(found) - 1} more files" if len(found) > 1 else ""
@@ -159,70 +155,39 @@ def _check_old(out_dir: Path, clips: Mapping[str, Path], restart: bool) -> None:
         )
 
 
-@contextmanager
-def staging(out_dir: Path) -> Iterator[Path]:
-    """A folder inside the output folder, on the same file system, for what is not finished. Nothing of it remains.
+# --- batches ---------------------------------------------------------------------------------------------------------
 
-    Until it is left, no other process gets one there; what a killed process left of its own goes. Folders that it had
-    to make go too, if nothing was put into them.
 
-    Raises:
-        UsageError: the output folder cannot be written to, or another process is writing to it.
+@dataclass(frozen=True)
+class Batch:
+    """Clips of one length, by name, that go through the networks together; or one long recording."""
+
+    clips: Mapping[str, Path]
+    window_s: float | None = None  # of the long recording
+
+
+def batches(clips: Mapping[str, Path], size: int, window_s: float | None) -> list[Batch]:
+    """All clips in batches of at most `size`, in the order of each batch's first clip; long recordings alone.
+
+    What shares a batch depends on nothing but the clips, as a network's last bits may depend on what shares its batch:
+    a run that was interrupted separates the same batches again.
     """
-    made = [folder for folder in (out_dir, *out_dir.parents) if not folder.exists()]
+    groups: dict[object, list[str]] = {}
+    long = {name for name, path in clips.items() if is_long(path, window_s)}
+    for name, path in clips.items():
+        groups.setdefault(name if name in long else _length(path) or name, []).append(name)
+    place = {name: index for index, name in enumerate(clips)}
+    chunks = [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+    return [
+        Batch({name: clips[name] for name in chunk}, window_s if chunk[0] in long else None)
+        for chunk in sorted(chunks, key=lambda chunk: place[chunk[0]])
+    ]
+
+
+def _length(path: Path) -> tuple[int, int] | None:
+    """Frames and their rate in Hz as the header has them; None where reading will say what is wrong."""
     try:
-        with _claimed(out_dir):
-            _remove_leftovers(out_dir)
-            stage = _stage(out_dir)
-            with stage as folder:
-                yield Path(folder)
-    finally:
-        _remove_empty(made)
-
-
-@contextmanager
-def _claimed(out_dir: Path) -> Iterator[None]:
-    """Holds the lock of the output folder, which the operating system takes back from a process that is killed."""
-    lock = FileLock(out_dir / LOCK_NAME)
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UsageError(f"{out_dir}: another process is writing there; wait for it, or give another folder") from error
-    except NotImplementedError:  # some network file systems have no locks
-        pass
-    except OSError as error:
-        raise _unwritable(out_dir, error) from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # Windows keeps what is open
-            (out_dir / LOCK_NAME).unlink()
-        lock.release()
-
-
-def _stage(out_dir: Path) -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix=PREFIX, dir=out_dir)
-    except OSError as error:
-        raise _unwritable(out_dir, error) from error
-
-
-def _unwritable(out_dir: Path, error: OSError) -> UsageError:
-    reason = "it is a file" if out_dir.is_file() else error.strerror or error
-    return UsageError(f"{out_dir}: cannot be written to ({reason}); give another folder for the output")
-
-
-def _remove_leftovers(out_dir: Path) -> None:
-    for path in out_dir.glob(f"{PREFIX}*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name != LOCK_NAME:
-            path.unlink(missing_ok=True)
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        if not folder.is_dir() or any(folder.iterdir()):
-            return
-        folder.rmdir()
+        info = soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError, TypeError):
+        return None
+    return info.frames, info.samplerate

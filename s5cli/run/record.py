@@ -1,15 +1,28 @@
-"""What became of a clip, and of all clips of a run."""
+"""What became of a clip and of a run: in memory, as JSON in the output folder, and read from there again.
+
+Whoever looks into a run's folder (an interrupted run, the report, the package) reads it here, with suspicion: it may be
+of another version, unfinished, damaged, or made to harm.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from s5cli.errors import ClipsFailedError, InputError
-from s5cli.explain import ClipTrail, Proposal, QueryLife
+from s5cli import official
+from s5cli.errors import ClipsFailedError, InputError, UsageError
+from s5cli.labels import CLASSES
+from s5cli.scene import Stem
+from s5cli.trace import ClipTrace, Drop, listed, number, numbers, read_trace, text, whole_or_none
+
+RUN_FILE = "run.json"
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+# --- one clip ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -18,11 +31,16 @@ class StemReport:
 
     file: str
     label: str
-    confidence: float
-    support: float | None
-    energy_db: float | None
-    separator: str
     slot: int
+    confidence: float  # 0…1
+    energy_db: float  # of the whole stem, relative to mixture channel 0
+    numbers: Mapping[str, float] = field(default_factory=dict)  # what else the system says of it, by name with unit
+
+    @classmethod
+    def of(cls, stem: Stem, file: str, energy_db: float) -> StemReport:
+        """A stem that was written; its energy is measured of what was."""
+        others = {name: value for name, value in stem.numbers.items() if name != "energy_db"}
+        return cls(file, stem.label, stem.slot, stem.confidence, energy_db, others)
 
 
 @dataclass(frozen=True)
@@ -40,7 +58,7 @@ class ClipReport:
     name: str
     duration_s: float
     stems: tuple[StemReport, ...]
-    trail: ClipTrail
+    trace: ClipTrace
     warnings: tuple[str, ...]
     clipped_samples: int
     file: str = ""
@@ -52,11 +70,10 @@ class ClipReport:
             "name": self.name,
             "duration_s": self.duration_s,
             "stems": [asdict(stem) for stem in self.stems],
-            "dropped": [query.to_json() for query in self.trail.dropped],
+            "queries": self.trace.to_json(),
             "warnings": list(self.warnings),
             "file": self.file,
             "clipped_samples": self.clipped_samples,
-            **self.trail.to_json(),
         }
         return content | ({"windows": [asdict(window) for window in self.windows]} if self.windows else {})
 
@@ -65,32 +82,63 @@ class ClipReport:
         """The report in a `<clip>.json`.
 
         Raises:
-            InputError: it cannot be read, or another program wrote it.
+            InputError: it cannot be read, or something else wrote it.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
-                name=content["name"],
-                duration_s=content["duration_s"],
-                stems=tuple(StemReport(**stem) for stem in content["stems"]),
-                trail=ClipTrail(tuple(_query(query) for query in content["queries"])),
-                warnings=tuple(content["warnings"]),
-                clipped_samples=content["clipped_samples"],
-                file=content["file"],
-                windows=tuple(WindowReport(**window) for window in content.get("windows", ())),
-            )
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise InputError(f"{path}: no report of a clip can be read from it ({error}); separate it again") from error
+            return _clip(json.loads(path.read_bytes()), path)
+        except _DAMAGE as error:
+            reason = f"no report of a clip can be read from it ({_told(error)}); separate it again"
+            raise InputError(f"{path}: {reason}") from error
 
     @property
     def files(self) -> tuple[str, ...]:
         """Names of all files of the clip, the JSON last."""
         return (*(stem.file for stem in self.stems), f"{self.name}.json")
 
+    @property
+    def by_window(self) -> Iterator[tuple[float, ClipTrace]]:
+        """Start in seconds and queries of each window."""
+        end = 0
+        for window in self.windows:
+            start, end = end, end + window.n_queries
+            yield window.start_s, ClipTrace(self.trace.queries[start:end])
 
-def _query(content: Mapping[str, Any]) -> QueryLife:
-    proposals = tuple(Proposal(tagger, probability) for tagger, probability in content["proposals"].items())
-    return QueryLife(**{**content, "proposals": proposals})
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _clip(content: Mapping[str, Any], path: Path) -> ClipReport:
+    if content["name"] != path.stem:
+        raise ValueError(f"it is about {content['name']!r}")
+    found = ClipReport(
+        name=path.stem,
+        duration_s=number(content["duration_s"]),
+        stems=tuple(_stem(stem, place, path.stem) for place, stem in enumerate(listed(content["stems"]))),
+        trace=read_trace(listed(content["queries"])),
+        warnings=tuple(text(warning) for warning in listed(content["warnings"])),
+        clipped_samples=int(number(content["clipped_samples"])),
+        file=text(content["file"]),
+        windows=tuple(
+            WindowReport(number(window["start_s"]), int(number(window["n_queries"])))
+            for window in listed(content.get("windows", ()))
+        ),
+    )
+    n_in_windows = sum(window.n_queries for window in found.windows)
+    if found.windows and n_in_windows != len(found.trace.queries):
+        raise ValueError(f"its windows have {n_in_windows} queries, not {len(found.trace.queries)}")
+    return found
+
+
+def _stem(content: Mapping[str, Any], place: int, clip: str) -> StemReport:
+    file, label = text(content["file"]), text(content["label"])
+    if label not in CLASSES or file != official.stem_file_name(clip, place, label):  # it stays inside the folder
+        raise ValueError(f"its stem {place} is {file!r} of {label!r}")
+    confidence, energy_db = number(content["confidence"]), number(content["energy_db"])
+    return StemReport(file, label, int(number(content["slot"])), confidence, energy_db, numbers(content["numbers"]))
+
+
+# --- what is told while clips are separated ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -135,3 +183,92 @@ class RunResult:
 def as_json(content: Mapping[str, Any]) -> bytes:
     """A JSON file's content, for people too."""
     return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+# --- a run's folder ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class About:
+    """What `run.json` says of the whole run."""
+
+    content: Mapping[str, Any]  # all of it
+    system: str
+    nparams: int  # as the official code counts them
+    device: str
+    version: str  # of s5cli
+    finished: str
+    channel_order: str
+    knobs: Mapping[str, Any]
+    options: Mapping[str, Any]
+    drops: Mapping[str, Drop]  # the system's own rules for dropping queries
+    failed: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run as its JSON files tell of it, perhaps in the middle of its work."""
+
+    folder: Path
+    about: About | None  # None: it is not finished
+    clips: Mapping[str, ClipReport]  # that are done, in name order
+    damaged: Mapping[str, str]  # name of a clip to what is wrong with its JSON
+
+    @property
+    def failed(self) -> tuple[Failure, ...]:
+        """What could not be separated, as far as the run is finished."""
+        return self.about.failed if self.about else ()
+
+
+def read_folder(folder: Path) -> RunFolder:
+    """What a run has written so far.
+
+    Raises:
+        UsageError: there is no such folder, or it holds no run.
+        InputError: `run.json` is damaged.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; name the output folder of s5 separate")
+    about, clips, damaged = _read_about(folder / RUN_FILE), dict[str, ClipReport](), dict[str, str]()
+    for path in sorted(folder.glob("*.json"), key=lambda path: path.stem):
+        if path.name == RUN_FILE or path.name.startswith("."):
+            continue
+        try:
+            content = json.loads(path.read_bytes())
+            if isinstance(content, dict) and {"name", "stems"} <= content.keys():  # else it is about something else
+                clips[path.stem] = _clip(content, path)
+        except _DAMAGE as error:
+            damaged[path.stem] = f"{path.name} is damaged: {_told(error)}"
+    if about is None and not clips and not damaged:
+        raise UsageError(f"{folder}: holds no run; name the output folder of s5 separate")
+    return RunFolder(folder, about, clips, damaged)
+
+
+def _read_about(path: Path) -> About | None:
+    if not path.exists():
+        return None
+    try:
+        return _about(json.loads(path.read_bytes()))
+    except _DAMAGE as error:
+        raise InputError(f"{path}: damaged ({_told(error)}); let the run finish again, or delete the file") from error
+
+
+def _about(content: Mapping[str, Any]) -> About:
+    return About(
+        content=content,
+        system=text(content["system"]),
+        nparams=whole_or_none(content["nparams"]) or 0,
+        device=text(content["device"]),
+        version=text(content["versions"]["s5cli"]),
+        finished=text(content["finished"]),
+        channel_order=text(content["channel_order"]),
+        knobs=dict(content["knobs"]),
+        options=dict(content["options"]),
+        drops={
+            text(rule): Drop(text(told["title"]), told["flagged"] is True) for rule, told in content["drops"].items()
+        },
+        failed=tuple(
+            Failure(text(failure["name"]), text(failure["file"]), text(failure["reason"]))
+            for failure in listed(content["failed"])
+        ),
+    )

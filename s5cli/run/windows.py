@@ -5,7 +5,6 @@ A stem of the whole recording is a track here. The rules of stitching are in `s5
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,41 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from s5cli import official
-from s5cli.api import LoadedSystem, check_stems, named_queries
+from s5cli.api import LoadedSystem, answered, check_answer
 from s5cli.audio import Samples, Subtype
 from s5cli.errors import InputError, S5Error
-from s5cli.explain import ClipTrail, Trail
 from s5cli.rules.gate import energy_db
 from s5cli.run import stitch
-from s5cli.run.record import StemReport
+from s5cli.run.record import ClipReport, StemReport, WindowReport
 from s5cli.run.spans import Recording, StemFile, announced_samples, survey
 from s5cli.run.stitch import Evidence, Windows
 from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene, Stem
-
-
-@dataclass(frozen=True)
-class WindowTrail:
-    """What became of the queries of one window; those reported have the numbers of the files that hold them."""
-
-    start_s: float
-    trail: ClipTrail
-
-
-@dataclass(frozen=True)
-class LongResult:
-    """One finished recording, its stems in order of first appearance.
-
-    A stem's confidence and support are those of the window that was surest of it; its energy is that of the whole stem
-    against all of the mixture's channel 0; its separator is the one that made most of its windows; its slot is that in
-    its first window.
-    """
-
-    name: str
-    duration_s: float
-    stems: tuple[StemReport, ...]
-    windows: tuple[WindowTrail, ...]
-    warnings: tuple[str, ...]
-    clipped_samples: int
+from s5cli.trace import ClipTrace
 
 
 def is_long(path: Path, window_s: float | None) -> bool:
@@ -74,8 +48,11 @@ def separate_long(
     labels: Sequence[str],
     stage: Path,
     subtype: Subtype = "PCM_16",
-) -> LongResult:
+) -> ClipReport:
     """Separates a recording of any length and writes its stems, in memory that does not grow with the length.
+
+    Stems are in order of first appearance. A stem's confidence and numbers are those of the window that was surest of
+    it, its energy is that of the whole stem against all of the mixture's channel 0, its slot that in its first window.
 
     Args:
         path: looked through from end to end before anything is separated.
@@ -97,15 +74,20 @@ def separate_long(
     tracks = Tracks(path.stem, windows, stage, subtype, only_named=bool(labels))
     with ExitStack() as undo:
         undo.callback(tracks.remove)
-        trails = [tracks.take(window) for window in separated(recording, windows, loaded, batch_size, labels)]
+        traces = [tracks.take(window) for window in separated(recording, windows, loaded, batch_size, labels)]
         undo.pop_all()
-    return LongResult(
+    starts_s = [start / RATE_HZ for start in windows.starts]
+    return ClipReport(
         name=path.stem,
         duration_s=recording.n_samples / RATE_HZ,
         stems=tracks.reports,
-        windows=tuple(trails),
+        trace=ClipTrace(tuple(query for trace in traces for query in trace.queries)),
         warnings=(*warnings, *tracks.warnings),
         clipped_samples=sum(track.n_clipped for track in tracks.all),
+        file=str(path.absolute()),
+        windows=tuple(
+            WindowReport(start_s, len(trace.queries)) for start_s, trace in zip(starts_s, traces, strict=True)
+        ),
     )
 
 
@@ -119,7 +101,7 @@ class Window:
     index: int
     mixture: Samples  # [m, t]
     stems: Sequence[Stem]
-    trail: ClipTrail
+    trace: ClipTrace
 
 
 def separated(
@@ -134,14 +116,13 @@ def separated(
             Scene(f"{recording.path.stem}@{windows.starts[index]}", torch.from_numpy(mixture).to(loaded.device))
             for index, mixture in batch
         ]
-        trail = Trail(loaded.system.setting)
         try:
-            answers = loaded.system(scenes, trail, named_queries(labels, len(scenes)))
+            answers = answered(loaded, scenes, labels)
         except S5Error as error:
             raise InputError(f"{recording.path}: {_times(windows, batch[0][0], batch[-1][0])}: {error}") from error
-        for (index, mixture), stems, clip in zip(batch, answers, trail.clips, strict=True):
-            check_stems(stems, f"{recording.path}: {_times(windows, index, index)}")
-            yield Window(index, mixture, stems, clip)
+        for (index, mixture), (stems, trace) in zip(batch, answers, strict=True):
+            check_answer(stems, trace, f"{recording.path}: {_times(windows, index, index)}")
+            yield Window(index, mixture, stems, trace)
 
 
 def _mixtures(recording: Recording, windows: Windows) -> Iterator[Samples]:
@@ -169,16 +150,13 @@ class Track:
         self.last: Samples | None = None  # [t], its stem in the window before; None where it was silent there
         self.direction: Floats = np.zeros(N_CHANNELS - 1)  # where it was heard last
         self.n_clipped = 0
-        self._confidence, self._support = 0.0, stem.support
-        self._separators = Counter[str]()
-        self._measured = stem.energy_db is not None
+        self._surest = replace(stem, audio=stem.audio[:0])  # its sound is in the file
         self._energy = 0.0
 
     def note(self, stem: Stem, direction: Floats) -> None:
         """What the next window says of the source. An unclear direction does not replace a clear one."""
-        self._confidence = max(self._confidence, stem.confidence)
-        self._support = stem.support if self._support is None else max(self._support, stem.support or 0.0)
-        self._separators[stem.separator] += 1
+        if stem.confidence > self._surest.confidence:
+            self._surest = replace(stem, audio=stem.audio[:0])
         self.direction = direction if direction.any() else self.direction
 
     def write(self, start: int, samples: Samples) -> None:
@@ -188,15 +166,8 @@ class Track:
     def report(self, mixture_energy: float) -> StemReport:
         """All of it in the fields of a short clip's stem."""
         stem_power, mixture_power = np.array([[self._energy], [mixture_energy]]) / self.file.n_samples
-        return StemReport(
-            file=self.file.path.name,
-            label=self.label,
-            confidence=self._confidence,
-            support=self._support,
-            energy_db=float(energy_db(stem_power[None], mixture_power)[0, 0]) if self._measured else None,
-            separator=self._separators.most_common(1)[0][0],
-            slot=self.slot,
-        )
+        level_db = float(energy_db(stem_power[None], mixture_power)[0, 0])
+        return StemReport.of(replace(self._surest, slot=self.slot), self.file.path.name, level_db)
 
 
 def _energy(samples: Samples) -> float:
@@ -212,18 +183,21 @@ class Tracks:
         self._only_named = only_named
         self._mixture_energy = 0.0
 
-    def take(self, window: Window) -> WindowTrail:
-        """The next window: its stems continue tracks or begin some, and all that it decides is written."""
+    def take(self, window: Window) -> ClipTrace:
+        """The next window: its stems continue tracks or begin some, and all that it decides is written.
+
+        What became of its queries; those reported have the numbers of the files that hold them.
+        """
         audio = [np.asarray(stem.audio, dtype=np.float32) for stem in window.stems]
         towards = [stitch.direction(samples, window.mixture) for samples in audio]
         numbers = self._joined(window, audio, towards)
-        sounding = dict(zip(numbers, audio, strict=True))
+        now = dict(zip(numbers, audio, strict=True))
         for number, track in enumerate(self.all):
-            self._go_on(track, sounding.get(number), window.index)
+            self._go_on(track, now.get(number), window.index)
         for number, stem, direction in zip(numbers, window.stems, towards, strict=True):
             self.all[number].note(stem, direction)
         self._mixture_energy += _energy(self._windows.say(window.index, window.mixture[0]))
-        return WindowTrail(self._windows.starts[window.index] / RATE_HZ, _renumbered(window.trail, numbers))
+        return _renumbered(window.trace, numbers)
 
     def _joined(self, window: Window, audio: Sequence[Samples], towards: Sequence[Floats]) -> list[int]:
         """The number of each stem's track, after those that are new have begun."""
@@ -274,11 +248,11 @@ class Tracks:
             track.file.path.unlink(missing_ok=True)
 
 
-def _renumbered(trail: ClipTrail, numbers: Sequence[int]) -> ClipTrail:
+def _renumbered(trace: ClipTrace, numbers: Sequence[int]) -> ClipTrace:
     """Reported queries under the numbers of their tracks instead of their places in the window."""
-    return ClipTrail(
+    return ClipTrace(
         tuple(
             query if query.reported is None else replace(query, reported=numbers[query.reported])
-            for query in trail.queries
+            for query in trace.queries
         )
     )

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor, stack
 
-from s5cli.scene import EMPTY, Ints, Queries
+from s5cli.scene import EMPTY, Ints, Queries, Waveforms
 
-Waveforms = npt.NDArray[Any]
-"""[b, s], one waveform [t] in each place: a flow moves them about and never looks inside. Tensors, or in a tuner's
-replay the numbers under which it remembers them."""
+S = TypeVar("S")
 
 
 @runtime_checkable
 class Step(Protocol):
     """An expensive part of a flow that no knob changes: what it gives depends on the scenes and its inputs alone.
 
-    A step is a frozen dataclass whose fields are the taggers and separators that it uses, held by a system as an
-    attribute. It is called with scenes and arrays with a leading clip axis, each of class indices or `Waveforms`, and
-    gives a dataclass of such arrays (or of such dataclasses); clips do not influence one another. So a tuner can put
-    in its place what remembers it, clip by clip, and run the system's own decisions again.
+    A step is a frozen dataclass held by a system as an attribute. Its fields are the taggers and separators that it
+    uses and plain values, such as options. It is called with scenes and arrays with a leading clip axis: class lists
+    [b, s], `Waveforms` [b, s] (enrolments, other stems), numbers of any shape such as activities [b, n, k]. It gives a
+    dataclass of such arrays (or of such dataclasses, or None); clips do not influence one another, and no rule is
+    applied. So others can put something in its place that remembers its answers clip by clip, and run the system's own
+    decisions again.
     """
 
     gives: ClassVar[type]
 
     def __call__(self, *inputs: Any) -> Any: ...
+
+
+def steps_of(system: object) -> dict[str, Step]:
+    """The steps of a system by the name of the attribute that holds them."""
+    return {name: value for name, value in vars(system).items() if isinstance(value, Step)}
+
+
+def with_steps(system: S, wrap: Callable[[str, Step], Any]) -> S:
+    """The system with something else in the place of each step; its own code is not touched."""
+    twin = copy.copy(system)
+    for name, step in steps_of(system).items():
+        setattr(twin, name, wrap(name, step))
+    return twin
+
+
+def asked(classes: Ints) -> Queries:
+    """A list of classes as a separator takes it; how sure of each the taggers were is not its business."""
+    return Queries(classes, np.where(classes == EMPTY, 0.0, 1.0))
 
 
 def waveforms(audio: Sequence[Tensor], slots: int) -> Waveforms:
@@ -43,8 +61,3 @@ def waveforms(audio: Sequence[Tensor], slots: int) -> Waveforms:
 def stacked(row: Waveforms) -> Tensor:
     """The waveforms of one clip as one tensor [s, t] (a device for all: that of the first)."""
     return stack([waveform.to(row[0].device) for waveform in row])
-
-
-def asked(classes: Ints) -> Queries:
-    """Class indices [b, s] as a separator takes them. It is asked for classes alone, whatever the confidence."""
-    return Queries(classes, np.where(classes == EMPTY, 0.0, 1.0))

@@ -2,46 +2,90 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from s5cli.knobs import Knob, Setting
+from s5cli.knobs import AblationRow, Knob, Option, Setting
+from s5cli.labels import CLASSES, N_CLASSES, SILENCE_INDEX
 from s5cli.rules.slots import Slots, official_slots
-from s5cli.scene import Queries, Scene, Separator, Stem, Tagger, Tap, quiet
-from s5cli.steps.answer import Answer
-from s5cli.steps.hear import Separate
-from s5cli.steps.listen import Listen
+from s5cli.scene import EMPTY, Queries, Scene, Separator, Stems, Tagger, Tags, places
+from s5cli.steps.separate import Separate
+from s5cli.steps.tag import Tag
+from s5cli.trace import ClipTrace, Drop, QueryTrace, Stage
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was found of a batch. With classes that a user named the tags are theirs."""
+
+    tags: Tags
+    slots: Slots  # [b, s]
+    separated: Stems  # [b, s]
+    named: bool
+
+    def stems(self) -> Stems:
+        """All of them."""
+        return self.separated
+
+    def trace(self) -> list[ClipTrace]:
+        """Every query is reported."""
+        return [self._clip(row) for row in range(len(self.slots.classes))]
+
+    def _clip(self, row: int) -> ClipTrace:
+        asked = np.flatnonzero(self.separated.active[row]).tolist()
+        return ClipTrace(tuple(self._query(row, slot, number) for number, slot in enumerate(asked)))
+
+    def _query(self, row: int, slot: int, number: int) -> QueryTrace:
+        confidence = float(self.slots.probability[row, slot])
+        stage = Stage("named") if self.named else Stage("proposed", {"p": confidence})
+        label = CLASSES[self.slots.classes[row, slot]]
+        return QueryTrace(label, confidence, slot, (stage,), reported=number)
 
 
 class Baseline:
-    """Argmax per track, silent tracks last, one separator pass; every stem is reported with its softmax probability.
+    """Argmax per track, silent tracks last, one separator pass; every stem is reported with its softmax probability."""
 
-    Taps: "tags" (Tags), "queries" (Slots), "separated" (Separated). With queries that a user named there are no tags.
-    """
-
-    knobs: Mapping[str, Knob] = {}
+    knobs: ClassVar[Mapping[str, Knob]] = {}
+    options: ClassVar[Mapping[str, Option]] = {}
+    drops: ClassVar[Mapping[str, Drop]] = {}
+    ablation: ClassVar[Sequence[AblationRow]] = (
+        AblationRow("{name}"),
+        AblationRow("true labels", true_labels=True),
+    )
+    window_s: ClassVar[float | None] = None  # the official program takes recordings whole
 
     def __init__(self, *, tagger: Tagger, separator: Separator, setting: Setting) -> None:
         self.tagger = tagger
         self.separator = separator
         self.setting = setting
         self.nparams = tagger.nparams + separator.nparams
-        self.listen = Listen(tagger)
+        self.tag: Tag | Named = Tag(tagger)
         self.separate = Separate(separator)
 
-    def __call__(self, scenes: Sequence[Scene], tap: Tap = quiet, queries: Queries | None = None) -> list[list[Stem]]:
-        return self.decide(scenes, tap, queries).stems()
+    def __call__(self, scenes: Sequence[Scene]) -> Decision:
+        tags = self.tag(scenes)
+        slots = official_slots(tags)
+        found = self.separate(scenes, slots.classes)
+        stems = Stems(slots.classes, slots.probability, places(slots.classes), found.waveforms)
+        return Decision(tags, slots, stems, named=isinstance(self.tag, Named))
 
-    def decide(self, scenes: Sequence[Scene], tap: Tap = quiet, queries: Queries | None = None) -> Answer:
-        slots = self._slots(scenes, tap) if queries is None else Slots(queries.classes, queries.confidence)
-        tap("queries", slots)
-        stems = self.separate(scenes, slots.classes)
-        tap("separated", stems)
-        place = np.broadcast_to(np.arange(slots.classes.shape[1]), slots.classes.shape)
-        return Answer(slots.classes, place, slots.probability, stems.waveforms)
+    def named(self, queries: Queries) -> Baseline:
+        """The same for classes that a user named, in place of what the tagger says."""
+        twin = copy.copy(self)
+        twin.tag = Named(queries)
+        return twin
 
-    def _slots(self, scenes: Sequence[Scene], tap: Tap) -> Slots:
-        tags = self.listen(scenes)
-        tap("tags", tags)
-        return official_slots(tags)
+
+@dataclass(frozen=True)
+class Named:
+    """In the place of a tagger: as sure as can be of what a user named."""
+
+    queries: Queries
+
+    def __call__(self, scenes: Sequence[Scene]) -> Tags:
+        classes = self.queries.classes
+        return Tags(np.eye(N_CLASSES + 1)[np.where(classes == EMPTY, SILENCE_INDEX, classes)])

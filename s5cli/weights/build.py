@@ -35,6 +35,7 @@ def build(
     *,
     device: str = "cpu",
     thresholds: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     offline: bool = False,
     accept_licence: bool = False,
     ask: Ask | None = None,
@@ -43,17 +44,18 @@ def build(
     """The system of that name, its networks loaded and on `device` (auto, cpu, cuda or cuda:N).
 
     `thresholds` are knob values that go before those of the section and the flow's defaults: a number, or a table from
-    class name to number where the section allows it.
+    class name to number where the section allows it. `options` go before the section's in the same way.
 
     Raises:
-        UsageError: an unknown system, device or knob.
+        UsageError: an unknown system, device, knob or option.
         NeedsTrainingError: nobody publishes some of its weights; the message names the commands that make them.
         WeightsError: weights are missing, damaged, of another network, or not licensed yet.
     """
     known = registry or registries.registry()
     entry = known.system(name)
     flow = resolve(entry.flow)
-    chosen = setting(flow.knobs, {**entry.knobs, **_allowed(entry, thresholds or {})})
+    knobs = {**entry.knobs, **_allowed(entry, thresholds or {})}
+    chosen = setting(flow.knobs, knobs, flow.options, {**entry.options, **(options or {})})
     place = resolve_device(device)
     access = Access(offline, accept_licence, ask)
     paths = fetch.fetch_all(f"system {entry.name!r}", entry.files, known, access)

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class PartEntry:
 
 @dataclass(frozen=True)
 class SystemEntry:
-    """A section: which flow, which parts in which role, and knob values that differ from the flow's defaults."""
+    """A section: which flow, which parts in which role, and what differs from the flow's defaults."""
 
     name: str
     flow: str
@@ -74,7 +74,9 @@ class SystemEntry:
     source: str
     parts: Mapping[str, PartEntry]
     knobs: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
     per_class: bool = False
+    beside: tuple[str, ...] = ()  # systems that an ablation shows above this one
 
     @property
     def files(self) -> tuple[FileEntry, ...]:
@@ -180,6 +182,9 @@ def parse(tables: Mapping[str, Table], path: Path) -> Registry:
     files = {name: reader.file(name, entry, licences) for name, entry in tables.get("file", {}).items()}
     parts = {name: reader.part(name, entry, files) for name, entry in tables.get("part", {}).items()}
     systems = {name: reader.system(name, entry, parts) for name, entry in tables.get("system", {}).items()}
+    for name, system in systems.items():
+        for other in system.beside:
+            reader.lookup(f"system.{name}", "system", other, systems)
     aliases = tables.get("alias", {})
     for name, target in aliases.items():
         reader.lookup(f"alias.{name}", "system", target, systems)
@@ -226,10 +231,10 @@ class _Reader:
     def system(self, name: str, entry: Any, parts: Mapping[str, PartEntry]) -> SystemEntry:
         where = f"system.{name}"
         required = {**dict.fromkeys(("flow", "summary", "source"), str), "parts": dict}
-        self._check(where, name, entry, required, {"knobs": dict, "per_class": bool})
+        self._check(where, name, entry, required, {"knobs": dict, "options": dict, "per_class": bool, "beside": list})
         self._module_and_name(where, "flow", entry["flow"])
         roles = {role: self.lookup(where, "part", part, parts) for role, part in entry["parts"].items()}
-        return SystemEntry(name, **{"knobs": {}, **entry, "parts": roles})
+        return SystemEntry(name, **{"knobs": {}, **entry, "parts": roles, "beside": tuple(entry.get("beside", ()))})
 
     def lookup(self, where: str, kind: str, name: Any, known: Mapping[str, Any]) -> Any:
         """What `name` refers to."""

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 
 from s5cli.api import LoadedSystem
 from s5cli.errors import UsageError
-from s5cli.run.cluster.machine import AHEAD, Order
+from s5cli.run.cluster.machine import AHEAD, WorkerSpec
 from s5cli.run.cluster.pool import Pool, started
-from s5cli.run.cluster.session import Share, joined, own_stdout, share_of
-from s5cli.run.folder import Results, Watch, opened, unwatched
-from s5cli.run.pipeline import Outcome
+from s5cli.run.cluster.session import Allocation, allocated, joined, own_stdout
+from s5cli.run.folder import Outcome, Results, Watch, opened, silent
 from s5cli.run.plan import Job
 from s5cli.run.record import Notice, RunResult
 from s5cli.run.threads import Channel, Crew
@@ -31,8 +30,8 @@ class Cluster:
     n_workers: int | None = None  # None: one for each GPU, or for each machine where there are none
     device: str = "auto"  # cuda, cpu, or auto: CUDA if the cluster has GPUs
 
-    def separate_all(self, job: Job, loaded: Sequence[LoadedSystem], watch: Watch = unwatched) -> RunResult:
-        """`batch.separate_all` on the workers of the cluster, with the same results.
+    def separate_all(self, job: Job, loaded: Sequence[LoadedSystem], watch: Watch = silent) -> RunResult:
+        """`pipeline.separate_all` on the workers of the cluster, with the same results.
 
         Stems may differ in their last bits where machines compute differently; not by more than one 16-bit step.
 
@@ -43,16 +42,18 @@ class Cluster:
             watch: told of every clip; not always by the caller's thread.
 
         Raises:
-            UsageError: as `batch.separate_all`; or no cluster there, too few GPUs or CPUs in it, or a machine in it
+            UsageError: as `pipeline.separate_all`; or no cluster there, too few GPUs or CPUs in it, or a machine in it
                 that has another version, other weights, or not the same folders.
             WeightsError: a machine that lacks weights.
             OutputError: the output folder cannot be written to any more. What is finished by then stays.
             S5Error: no worker is left.
         """
         with own_stdout(), joined(self.address):
-            share = share_of(self.n_workers, self.device)
-            with opened(job, (replace(loaded[0], device=f"ray: {share.told}"),), watch) as results:
-                _separate_with_actors(results, Order.of(job, loaded[0], share.device, results.stage), share, watch)
+            allocation = allocated(self.n_workers, self.device)
+            with opened(job, (replace(loaded[0], device=f"ray: {allocation.told}"),), watch) as results:
+                _separate_with_actors(
+                    results, WorkerSpec.of(job, loaded[0], allocation.device, results.stage), allocation, watch
+                )
         return results.result
 
 
@@ -76,14 +77,14 @@ def chosen(kind: str | None, address: str | None, n_workers: int | None, device:
     return Cluster(address or "", n_workers, device)
 
 
-def _separate_with_actors(results: Results, order: Order, share: Share, watch: Watch) -> None:
+def _separate_with_actors(results: Results, spec: WorkerSpec, allocation: Allocation, watch: Watch) -> None:
     batches = results.todo
     if not batches:
         return
-    watch(Notice(f"Ray: {share.told}"))
-    separated = Channel[Outcome](AHEAD * share.n_workers * order.options.batch_size)
+    watch(Notice(f"Ray: {allocation.told}"))
+    separated = Channel[Outcome](AHEAD * allocation.n_workers * spec.options.batch_size)
     crew = Crew(separated)
-    with started(order, share, len(batches)) as actors, crew:
+    with started(spec, allocation, len(batches)) as actors, crew:
         pool = Pool(actors, crew)
 
         def separate() -> None:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import cast
 
 from s5cli import __version__
-from s5cli.api import LoadedSystem, TunedSystem
+from s5cli.api import LoadedSystem
 from s5cli.audio import ChannelOrder
 from s5cli.errors import S5Error, UsageError
+from s5cli.run.folder import Outcome, Separated, new_folder
 from s5cli.run.manifest import Fingerprint
-from s5cli.run.pipeline import Batch, Outcome, Separated, Taking, Worker, new_folder, read_batch
-from s5cli.run.plan import Job, Options
+from s5cli.run.pipeline import ReadOptions, Worker, read_batch
+from s5cli.run.plan import Batch, Job, Options
 from s5cli.run.record import Notice
 from s5cli.weights.build import build, provenance
 
@@ -27,7 +28,7 @@ PLACES = ("S5_CACHE_DIR", "S5_DATA_DIR", "S5_CONFIG_DIR")
 
 
 @dataclass(frozen=True)
-class Order:
+class WorkerSpec:
     """What a worker is told once."""
 
     fingerprint: Fingerprint  # of the run; the worker's own has to be the same
@@ -40,7 +41,7 @@ class Order:
     version: str
 
     @classmethod
-    def of(cls, job: Job, loaded: LoadedSystem, device: str, stage: Path) -> Order:
+    def of(cls, job: Job, loaded: LoadedSystem, device: str, stage: Path) -> WorkerSpec:
         """That of a job."""
         return cls(
             fingerprint=Fingerprint.of(loaded, job.options),
@@ -57,7 +58,7 @@ class Order:
 class RemoteWorker:
     """The system on one GPU, or on some CPUs, of the cluster: an actor of Ray, which calls it from `AHEAD` threads."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, spec: WorkerSpec) -> None:
         """Builds the system. Its errors are kept for the first question: Ray makes tracebacks of those raised here."""
         import ray
 
@@ -66,7 +67,7 @@ class RemoteWorker:
         self._notices = [Notice("a worker died and was started again; its clips are separated again")] if again else []
         self._refusal: S5Error | None = None
         try:
-            self._worker = prepared(order)
+            self._worker = prepared(spec)
         except S5Error as error:
             self._refusal = type(error)(f"machine {platform.node()}: {error}")
 
@@ -80,14 +81,14 @@ class RemoteWorker:
             raise self._refusal
         loaded = self._worker.loaded
         pinned = loaded.device.startswith("cuda")
-        clips = read_batch(batch, Taking(loaded.channel_order, loaded.resample, pinned))
+        clips = read_batch(batch, ReadOptions(loaded.channel_order, loaded.resample, pinned))
         with self._separating:
             found = [*self._notices, *self._worker(clips)]
             self._notices = []
         return [_sendable(outcome) for outcome in found]
 
 
-def prepared(order: Order) -> Worker:
+def prepared(spec: WorkerSpec) -> Worker:
     """The system of an order, of the weights on this machine.
 
     Raises:
@@ -95,31 +96,31 @@ def prepared(order: Order) -> Worker:
         WeightsError: weights are not here.
         OutputError: the folder of the run cannot be written to from here.
     """
-    _check_machine(order)
+    _check_machine(spec)
     with suppress(OSError):  # absolute paths do without
-        os.chdir(order.directory)
-    for name, folder in order.places.items():
+        os.chdir(spec.directory)
+    for name, folder in spec.places.items():
         os.environ.setdefault(name, folder)
-    loaded = _loaded(order.fingerprint, order.device)
-    different = order.fingerprint.differences(Fingerprint.of(loaded, order.options).to_json())
+    loaded = _loaded(spec.fingerprint, spec.device)
+    different = spec.fingerprint.differences(Fingerprint.of(loaded, spec.options).to_json())
     if different:
         raise UsageError(f"would separate with {'; '.join(different)}; give it the same weights")
-    stage = new_folder(order.stage / uuid.uuid4().hex)  # a worker that died may have left half of a long recording
-    return Worker(loaded, order.options, stage)
+    stage = new_folder(spec.stage / uuid.uuid4().hex)  # a worker that died may have left half of a long recording
+    return Worker(loaded, spec.options, stage)
 
 
-def _check_machine(order: Order) -> None:
-    if order.version != __version__:
-        raise UsageError(f"has s5cli {__version__}, but the run is by {order.version}; install the same everywhere")
-    for folder in (order.stage, *order.folders):
+def _check_machine(spec: WorkerSpec) -> None:
+    if spec.version != __version__:
+        raise UsageError(f"has s5cli {__version__}, but the run is by {spec.version}; install the same everywhere")
+    for folder in (spec.stage, *spec.folders):
         if not folder.is_dir():
-            shown = folder.parent if folder == order.stage else folder
+            shown = folder.parent if folder == spec.stage else folder
             raise UsageError(f"does not see {shown}; a run on a cluster needs folders that all its machines share")
 
 
 def _loaded(fingerprint: Fingerprint, device: str) -> LoadedSystem:
     name, channel_order = fingerprint.system, cast(ChannelOrder, fingerprint.channel_order)
-    system = cast(TunedSystem, build(name, device=device, thresholds=fingerprint.knobs, offline=True))
+    system = build(name, device=device, thresholds=fingerprint.knobs, options=fingerprint.options, offline=True)
     return LoadedSystem(name, system, device, channel_order, fingerprint.resample, provenance(name))
 
 

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias, cast
 
 from s5cli.errors import S5Error
-from s5cli.run.cluster.machine import AHEAD, Order, RemoteWorker
-from s5cli.run.cluster.session import Share
-from s5cli.run.pipeline import Batch, Outcome
+from s5cli.run.cluster.machine import AHEAD, RemoteWorker, WorkerSpec
+from s5cli.run.cluster.session import Allocation
+from s5cli.run.folder import Outcome
+from s5cli.run.plan import Batch
 from s5cli.run.record import Failure, Notice
 from s5cli.run.threads import CancelledError, Crew
 
@@ -26,19 +27,19 @@ Actor: TypeAlias = Any
 
 
 @contextmanager
-def started(order: Order, share: Share, n_batches: int) -> Iterator[list[Actor]]:
+def started(spec: WorkerSpec, allocation: Allocation, n_batches: int) -> Iterator[list[Actor]]:
     """Actors, not more than there are batches. They end with the block."""
     import ray
 
     actor_class: Any = ray.remote(RemoteWorker).options(
-        num_gpus=share.n_gpus or None,
-        num_cpus=share.n_cpus or None,
+        num_gpus=allocation.n_gpus or None,
+        num_cpus=allocation.n_cpus or None,
         scheduling_strategy="SPREAD",
         max_restarts=MAX_RESTARTS,
         max_task_retries=RETRIES,
         max_concurrency=AHEAD,
     )
-    actors = [actor_class.remote(order) for _ in range(min(share.n_workers, n_batches))]
+    actors = [actor_class.remote(spec) for _ in range(min(allocation.n_workers, n_batches))]
     try:
         yield actors
     finally:

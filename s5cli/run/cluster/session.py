@@ -20,7 +20,7 @@ STORE_BYTES = 256 * 2**20  # shared memory of a Ray of our own, for stems on the
 
 
 @dataclass(frozen=True)
-class Share:
+class Allocation:
     """How many workers there are, and what each of them has of its machine."""
 
     n_workers: int
@@ -35,14 +35,14 @@ class Share:
     @property
     def told(self) -> str:
         """
-        >>> Share(8, n_gpus=1, n_cpus=0).told, Share(1, n_gpus=0, n_cpus=4).told
+        >>> Allocation(8, n_gpus=1, n_cpus=0).told, Allocation(1, n_gpus=0, n_cpus=4).told
         ('8 workers on a GPU each', '1 worker on 4 CPUs')
         """
         room = "a GPU" if self.n_gpus else "a CPU" if self.n_cpus == 1 else f"{self.n_cpus} CPUs"
         return f"1 worker on {room}" if self.n_workers == 1 else f"{self.n_workers} workers on {room} each"
 
 
-def share_of(n_workers: int | None, device: str) -> Share:
+def allocated(n_workers: int | None, device: str) -> Allocation:
     """One GPU for each worker or, without GPUs, an equal number of the CPUs of the machine that has the fewest.
 
     Raises:
@@ -54,14 +54,14 @@ def share_of(n_workers: int | None, device: str) -> Share:
     if device == "cuda" or (device == "auto" and n_gpus):
         if n_gpus < (n_workers or 1):
             raise UsageError(f"{n_gpus} GPUs in the cluster, not {n_workers or 'any'}; add machines, or --device cpu")
-        return Share(n_workers or n_gpus, n_gpus=1, n_cpus=0)
+        return Allocation(n_workers or n_gpus, n_gpus=1, n_cpus=0)
     machines = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     machines = [n_cpus for n_cpus in machines if n_cpus]
     if sum(machines) < (n_workers or 1):
         raise UsageError(f"{sum(machines)} CPUs in the cluster, not {n_workers or 'any'}; give fewer --cluster-workers")
     n_workers = n_workers or len(machines)
     most_on_one = -(-n_workers // len(machines))
-    return Share(n_workers, n_gpus=0, n_cpus=max(1, min(machines) // most_on_one))
+    return Allocation(n_workers, n_gpus=0, n_cpus=max(1, min(machines) // most_on_one))
 
 
 @contextmanager

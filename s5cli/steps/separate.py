@@ -1,4 +1,4 @@
-"""Separators, and what a tagger and a level meter say of their stems."""
+"""Separators, and what a tagger and a level meter measure of their stems."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from s5cli.labels import N_SLOTS
 from s5cli.rules.gate import energy_db
-from s5cli.rules.select import match
-from s5cli.rules.verify import support
-from s5cli.scene import EMPTY, Floats, Ints, Scene, Separator, Tagger
-from s5cli.steps.step import Waveforms, asked, stacked, waveforms
+from s5cli.scene import EMPTY, Floats, Ints, Scene, Separator, Tagger, Waveforms
+from s5cli.steps.step import asked, stacked, waveforms
 
 
 @dataclass(frozen=True)
@@ -36,64 +35,61 @@ class Separate:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Stems of a batch and what is known of them; unused slots are zero and without support."""
+class Retagged:
+    """Stems of a batch, heard again; unused slots are zero and improbable."""
 
     waveforms: Waveforms  # [b, s]
-    support: Floats  # [b, s], the largest probability that re-tagging gives the query class
+    probability: Floats  # [b, s, tracks], of the query's class in each track of the tagger that hears the stem
     energy_db: Floats  # [b, s], relative to mixture channel 0
 
 
 @dataclass(frozen=True)
-class Hear:
+class SeparateAndTag:
     """One separator pass, and the stems of the whole batch tagged in one call."""
 
-    gives: ClassVar[type] = Heard
+    gives: ClassVar[type] = Retagged
     separator: Separator
     tagger: Tagger  # hears single-channel stems
 
-    def __call__(self, scenes: Sequence[Scene], classes: Ints) -> Heard:
+    def __call__(self, scenes: Sequence[Scene], classes: Ints) -> Retagged:
         audio = self.separator(scenes, asked(classes))
-        found, level = supports(self.tagger, scenes, classes, audio), energies(scenes, classes, audio)
-        return Heard(waveforms(audio, classes.shape[1]), found, level)
+        probability = retagged(self.tagger, scenes, classes, audio)
+        return Retagged(waveforms(audio, classes.shape[1]), probability, energies_db(scenes, classes, audio))
 
 
 @dataclass(frozen=True)
-class Rivals:
-    """Another separator's stems, each in the slot of the stem that it stands against."""
+class Compared:
+    """Another separator's stems, and how they compare with the stems that there are already."""
 
-    heard: Heard
-    match: Ints  # [b, s], its own slot of the stem
+    stems: Retagged
+    correlation: Floats  # [b, s of those that there are, s of these]
 
 
 @dataclass(frozen=True)
-class HearRivals:
-    """As `Hear`, and then slots of one class are matched to the stems that there are already (see `rules.select`)."""
+class SeparateAndCompare:
+    """As `SeparateAndTag`, with the correlation of each stem with those of another separator."""
 
-    gives: ClassVar[type] = Rivals
+    gives: ClassVar[type] = Compared
     separator: Separator
     tagger: Tagger
 
-    def __call__(self, scenes: Sequence[Scene], classes: Ints, ours: Waveforms) -> Rivals:
-        heard = Hear(self.separator, self.tagger)(scenes, classes)
-        order = match(classes, correlations(ours, heard.waveforms))
-        matched = Heard(
-            *(np.take_along_axis(a, order, axis=1) for a in (heard.waveforms, heard.support, heard.energy_db))
-        )
-        return Rivals(matched, order)
+    def __call__(self, scenes: Sequence[Scene], classes: Ints, ours: Waveforms) -> Compared:
+        stems = SeparateAndTag(self.separator, self.tagger)(scenes, classes)
+        return Compared(stems, correlations(ours, stems.waveforms))
 
 
-def supports(tagger: Tagger, scenes: Sequence[Scene], classes: Ints, audio: Sequence[Tensor]) -> Floats:
-    """What the tagger hears of its query's class in every stem [s, t] of the batch: [b, s], 0 where unused."""
+def retagged(tagger: Tagger, scenes: Sequence[Scene], classes: Ints, audio: Sequence[Tensor]) -> Floats:
+    """The probability of its query's class in every track of every stem [s, t] of the batch: [b, s, tracks]."""
     rows, slots = np.nonzero(classes != EMPTY)
     places = zip(rows.tolist(), slots.tolist(), strict=True)
     tags = tagger([Scene(f"{scenes[row].name}:{slot}", audio[row][slot, None]) for row, slot in places])
-    found = np.zeros(classes.shape)
-    found[rows, slots] = support(tags, classes[rows, slots])
+    n_stems, n_tracks, _ = tags.probabilities.shape
+    found = np.zeros((*classes.shape, n_tracks if n_stems else N_SLOTS))
+    found[rows, slots] = tags.probabilities[np.arange(n_stems), :, classes[rows, slots]]
     return found
 
 
-def energies(scenes: Sequence[Scene], classes: Ints, audio: Sequence[Tensor]) -> Floats:
+def energies_db(scenes: Sequence[Scene], classes: Ints, audio: Sequence[Tensor]) -> Floats:
     """Power (mean square, in float64) of every stem relative to mixture channel 0, [b, s] in dB."""
     stems = [stem.double().square().mean(dim=-1).tolist() for stem in audio]
     mixtures = [scene.audio[0].double().square().mean().item() for scene in scenes]

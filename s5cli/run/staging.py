@@ -1,0 +1,85 @@
+"""A place inside the output folder for what is not finished, which one process has at a time."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from s5cli.errors import UsageError
+
+PREFIX = ".s5-"  # of everything unfinished
+LOCK_NAME = f"{PREFIX}lock"
+
+
+@contextmanager
+def staging(out_dir: Path) -> Iterator[Path]:
+    """A folder inside the output folder, on the same file system, for what is not finished. Nothing of it remains.
+
+    Until it is left, no other process gets one there; what a killed process left of its own goes. Folders that it had
+    to make go too, if nothing was put into them.
+
+    Raises:
+        UsageError: the output folder cannot be written to, or another process is writing to it.
+    """
+    made = [folder for folder in (out_dir, *out_dir.parents) if not folder.exists()]
+    try:
+        with _claimed(out_dir):
+            _remove_leftovers(out_dir)
+            stage = _stage(out_dir)
+            with stage as folder:
+                yield Path(folder)
+    finally:
+        _remove_empty(made)
+
+
+@contextmanager
+def _claimed(out_dir: Path) -> Iterator[None]:
+    """Holds the lock of the output folder, which the operating system takes back from a process that is killed."""
+    lock = FileLock(out_dir / LOCK_NAME)
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(f"{out_dir}: another process is writing there; wait for it, or give another folder") from error
+    except NotImplementedError:  # some network file systems have no locks
+        pass
+    except OSError as error:
+        raise _unwritable(out_dir, error) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows keeps what is open
+            (out_dir / LOCK_NAME).unlink()
+        lock.release()
+
+
+def _stage(out_dir: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix=PREFIX, dir=out_dir)
+    except OSError as error:
+        raise _unwritable(out_dir, error) from error
+
+
+def _unwritable(out_dir: Path, error: OSError) -> UsageError:
+    reason = "it is a file" if out_dir.is_file() else error.strerror or error
+    return UsageError(f"{out_dir}: cannot be written to ({reason}); give another folder for the output")
+
+
+def _remove_leftovers(out_dir: Path) -> None:
+    for path in out_dir.glob(f"{PREFIX}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK_NAME:
+            path.unlink(missing_ok=True)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if not folder.is_dir() or any(folder.iterdir()):
+            return
+        folder.rmdir()
