@@ -76,6 +76,7 @@ class ClipTrace:
     """All queries of one clip: those that were asked in slot order, then those that were not."""
 
     queries: tuple[QueryTrace, ...]
+    silence: tuple[float, ...] = ()  # probability of silence of each slot that was not asked, where the system knows it
 
     @property
     def reported(self) -> tuple[QueryTrace, ...]:
@@ -92,11 +93,12 @@ class ClipTrace:
     @property
     def is_finite(self) -> bool:
         """Whether every number in it is one that JSON can hold."""
-        return all(
-            math.isfinite(number)
+        numbers = [
+            number
             for query in self.queries
             for number in (query.confidence, *(n for stage in query.stages for n in stage.numbers.values()))
-        )
+        ]
+        return all(map(math.isfinite, [*numbers, *self.silence]))
 
 
 def worded(name: str, value: float) -> str:
@@ -129,14 +131,14 @@ def titled(name: str) -> tuple[str, str]:
     return name.removesuffix(ending).replace("_", " "), UNITS.get(ending, "")
 
 
-def read_trace(queries: Sequence[Any]) -> ClipTrace:
+def read_trace(queries: Sequence[Any], silence: Sequence[Any] = ()) -> ClipTrace:
     """Inverse of `ClipTrace.to_json`, with suspicion: of another version, damaged, or made to harm.
 
     Raises:
         TypeError: a value is not of its field's kind.
         LookupError: a field is missing.
     """
-    return ClipTrace(tuple(_query(query) for query in queries))
+    return ClipTrace(tuple(_query(query) for query in queries), tuple(number(value) for value in silence))
 
 
 def _query(content: Mapping[str, Any]) -> QueryTrace:
@@ -170,6 +172,11 @@ def number(value: Any) -> float:
     return float(value)
 
 
+def number_or_infinity(value: Any) -> float | str:
+    """Infinity as text, since JSON does not know it."""
+    return str(value) if value in ("inf", "-inf") else number(value)
+
+
 def numbers(value: Any) -> dict[str, float]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{value!r} where named numbers should be")
@@ -186,7 +193,11 @@ def text_or_none(value: Any) -> str | None:
     return None if value is None else text(value)
 
 
-def whole_or_none(value: Any) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+def whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{value!r} where a whole number should be")
     return value
+
+
+def whole_or_none(value: Any) -> int | None:
+    return None if value is None else whole(value)

@@ -14,9 +14,10 @@ from typing import Any
 
 from s5cli import official
 from s5cli.errors import ClipsFailedError, InputError, UsageError
+from s5cli.knobs import Plain
 from s5cli.labels import CLASSES
 from s5cli.scene import Stem
-from s5cli.trace import ClipTrace, Drop, listed, number, numbers, read_trace, text, whole_or_none
+from s5cli.trace import ClipTrace, Drop, listed, number, number_or_infinity, numbers, read_trace, text, whole
 
 RUN_FILE = "run.json"
 _DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
@@ -65,7 +66,10 @@ class ClipReport:
     windows: tuple[WindowReport, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """What `<clip>.json` holds. The queries of a long recording are those of its `windows`, one after the other."""
+        """What `<clip>.json` holds. The queries of a long recording are those of its `windows`, one after the other.
+
+        `silence` and `windows` are there where there are any.
+        """
         content = {
             "name": self.name,
             "duration_s": self.duration_s,
@@ -75,6 +79,7 @@ class ClipReport:
             "file": self.file,
             "clipped_samples": self.clipped_samples,
         }
+        content |= {"silence": list(self.trace.silence)} if self.trace.silence else {}
         return content | ({"windows": [asdict(window) for window in self.windows]} if self.windows else {})
 
     @classmethod
@@ -115,12 +120,12 @@ def _clip(content: Mapping[str, Any], path: Path) -> ClipReport:
         name=path.stem,
         duration_s=number(content["duration_s"]),
         stems=tuple(_stem(stem, place, path.stem) for place, stem in enumerate(listed(content["stems"]))),
-        trace=read_trace(listed(content["queries"])),
+        trace=read_trace(listed(content["queries"]), listed(content.get("silence", ()))),
         warnings=tuple(text(warning) for warning in listed(content["warnings"])),
-        clipped_samples=int(number(content["clipped_samples"])),
+        clipped_samples=whole(content["clipped_samples"]),
         file=text(content["file"]),
         windows=tuple(
-            WindowReport(number(window["start_s"]), int(number(window["n_queries"])))
+            WindowReport(number(window["start_s"]), whole(window["n_queries"]))
             for window in listed(content.get("windows", ()))
         ),
     )
@@ -135,7 +140,7 @@ def _stem(content: Mapping[str, Any], place: int, clip: str) -> StemReport:
     if label not in CLASSES or file != official.stem_file_name(clip, place, label):  # it stays inside the folder
         raise ValueError(f"its stem {place} is {file!r} of {label!r}")
     confidence, energy_db = number(content["confidence"]), number(content["energy_db"])
-    return StemReport(file, label, int(number(content["slot"])), confidence, energy_db, numbers(content["numbers"]))
+    return StemReport(file, label, whole(content["slot"]), confidence, energy_db, numbers(content["numbers"]))
 
 
 # --- what is told while clips are separated ---------------------------------------------------------------------------
@@ -199,9 +204,13 @@ class About:
     version: str  # of s5cli
     finished: str
     channel_order: str
-    knobs: Mapping[str, Any]
-    options: Mapping[str, Any]
+    weights: Mapping[str, str]  # sha256 by part
+    knobs: Mapping[str, float | str | Mapping[str, float | str]]  # a table by class; infinity as text
+    options: Mapping[str, Plain]
+    window_s: float | None  # of long recordings
+    labels: tuple[str, ...]  # that a user named
     drops: Mapping[str, Drop]  # the system's own rules for dropping queries
+    n_done: int
     failed: tuple[Failure, ...]
 
 
@@ -254,21 +263,37 @@ def _read_about(path: Path) -> About | None:
 
 
 def _about(content: Mapping[str, Any]) -> About:
+    fingerprint = content["fingerprint"]
     return About(
         content=content,
         system=text(content["system"]),
-        nparams=whole_or_none(content["nparams"]) or 0,
+        nparams=whole(content["nparams"]),
         device=text(content["device"]),
         version=text(content["versions"]["s5cli"]),
         finished=text(content["finished"]),
         channel_order=text(content["channel_order"]),
-        knobs=dict(content["knobs"]),
-        options=dict(content["options"]),
+        weights={text(part): text(sha256) for part, sha256 in fingerprint["weights"].items()},
+        knobs={text(name): _knob(value) for name, value in content["knobs"].items()},
+        options={text(name): _option(value) for name, value in content["options"].items()},
+        window_s=None if fingerprint["window_s"] is None else number(fingerprint["window_s"]),
+        labels=tuple(text(label) for label in listed(fingerprint["labels"])),
         drops={
             text(rule): Drop(text(told["title"]), told["flagged"] is True) for rule, told in content["drops"].items()
         },
+        n_done=whole(content["clips"]["done"]),
         failed=tuple(
             Failure(text(failure["name"]), text(failure["file"]), text(failure["reason"]))
             for failure in listed(content["failed"])
         ),
     )
+
+
+def _knob(value: Any) -> float | str | Mapping[str, float | str]:
+    """As `Setting.to_json` has it."""
+    if isinstance(value, Mapping):
+        return {text(label): number_or_infinity(one) for label, one in value.items()}
+    return number_or_infinity(value)
+
+
+def _option(value: Any) -> Plain:
+    return value if isinstance(value, bool | str) else whole(value) if isinstance(value, int) else number(value)

@@ -32,12 +32,16 @@ class Decision:
         return self.separated
 
     def trace(self) -> list[ClipTrace]:
-        """Every query is reported."""
+        """Every query is reported; of the other slots the tagger says how sure it is of silence."""
         return [self._clip(row) for row in range(len(self.slots.classes))]
 
     def _clip(self, row: int) -> ClipTrace:
-        asked = np.flatnonzero(self.separated.active[row]).tolist()
-        return ClipTrace(tuple(self._query(row, slot, number) for number, slot in enumerate(asked)))
+        active = self.separated.active[row]
+        asked = np.flatnonzero(active).tolist()
+        return ClipTrace(
+            tuple(self._query(row, slot, number) for number, slot in enumerate(asked)),
+            silence=tuple(self.slots.probability[row, ~active].tolist()),
+        )
 
     def _query(self, row: int, slot: int, number: int) -> QueryTrace:
         confidence = float(self.slots.probability[row, slot])
