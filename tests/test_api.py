@@ -8,7 +8,7 @@ import torch
 import s5cli
 from s5cli.api import DEFAULT_SYSTEM, LoadedSystem
 from s5cli.errors import InputError, UsageError
-from s5cli.run.batch import separate_all
+from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
 from tests.toy import SECTION, tones, write_tones
 
@@ -73,10 +73,14 @@ def test_named_labels(clip):
         s5cli.load("toy", device="cpu")(clip, labels=["speech"])
 
 
-def test_steps_can_be_watched(clip):
-    seen: list[str] = []
-    s5cli.load("toy", device="cpu")(clip, tap=lambda step, result: seen.append(step))
-    assert seen == ["tags", "queries", "separated"]
+def test_all_that_a_system_decided(clip):
+    separator = s5cli.load("toy", device="cpu")
+    decision = separator.decide([clip, tones(HIGH_HZ)])
+    assert [[query.label for query in trace.queries] for trace in decision.trace()] == [
+        ["Speech", "Dishes"],
+        ["Dishes"],
+    ]
+    assert same(decision.stems().clips()[0], separator(clip))
 
 
 def test_channel_order_and_resampling(tmp_path):
@@ -184,7 +188,7 @@ def test_the_default_system_separates_what_it_is_asked_for():
     stems = separator(audio, labels=["Speech", "Speech", "Dishes"])
     assert [stem.label for stem in stems] == ["Speech", "Speech", "Dishes"]
     assert all(stem.audio.shape == (32_000,) and stem.audio.isfinite().all() for stem in stems)
-    assert all(stem.support is not None and 0 <= stem.support <= 1 for stem in stems)
+    assert all(0 <= stem.numbers["support"] <= 1 for stem in stems)
 
 
 @pytest.mark.parametrize("n_samples", [3200, 3201, 16_000])

@@ -1,7 +1,11 @@
 """A system without weights that obeys the whole protocol: what is below 2 kHz is Speech, what is above is Dishes."""
 
+from __future__ import annotations
+
+import copy
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,10 +13,10 @@ import numpy as np
 import torch
 
 from s5cli.errors import InputError
-from s5cli.knobs import Knob, Setting, setting
+from s5cli.knobs import AblationRow, Knob, Option, Setting, setting
 from s5cli.labels import CLASSES, N_SLOTS, index_of
-from s5cli.rules.slots import Slots
-from s5cli.scene import EMPTY, RATE_HZ, Queries, Scene, Stem, Tap, quiet
+from s5cli.scene import EMPTY, RATE_HZ, Queries, Scene, Stem, Stems, places
+from s5cli.trace import ClipTrace, Drop, QueryTrace, Stage
 
 CROSSOVER_HZ = 2000
 
@@ -29,6 +33,21 @@ toy-alias = "toy"
 """
 
 
+@dataclass(frozen=True)
+class ToyDecision:
+    found: Stems
+
+    def stems(self) -> Stems:
+        return self.found
+
+    def trace(self) -> list[ClipTrace]:
+        return [ClipTrace(tuple(reported(*one) for one in enumerate(clip))) for clip in self.found.clips()]
+
+
+def reported(number: int, stem: Stem) -> QueryTrace:
+    return QueryTrace(stem.label, stem.confidence, stem.slot, (Stage("band"),), reported=number)
+
+
 class Toy:
     """Reports a band of channel 0 if its share of the power reaches `share`; takes `pause_s` for every clip."""
 
@@ -38,24 +57,35 @@ class Toy:
         "pause_s": Knob(0, 0, 10),
     }
 
+    options: ClassVar[Mapping[str, Option]] = {}
+    drops: ClassVar[Mapping[str, Drop]] = {}
+    ablation: ClassVar[Sequence[AblationRow]] = (AblationRow("{name}"),)
+    window_s: ClassVar[float | None] = 10.0
+
     def __init__(self, *, setting: Setting) -> None:
         self.setting = setting
         self.nparams = 2
         self.batches: list[int] = []
+        self.asked: Queries | None = None
 
-    def __call__(self, scenes: Sequence[Scene], tap: Tap = quiet, queries: Queries | None = None) -> list[list[Stem]]:
+    def __call__(self, scenes: Sequence[Scene]) -> ToyDecision:
         self.batches.append(len(scenes))
         for scene in scenes:
             if scene.name.startswith("refused"):
                 raise InputError(f"the toy does not take {scene.name}")
             time.sleep(self.setting.scalar("pause_s"))
-        asked = self._proposed(scenes) if queries is None else queries
-        if queries is None:
-            tap("tags", None)
-        tap("queries", Slots(asked.classes, asked.confidence))
-        stems = [self._stems(scene, asked, row) for row, scene in enumerate(scenes)]
-        tap("separated", stems)
-        return stems
+        asked = self._proposed(scenes) if self.asked is None else self.asked
+        waveforms = np.empty(asked.classes.shape, dtype=object)
+        for row, scene in enumerate(scenes):
+            gain = self.setting.of("gain", asked.classes[row])
+            for slot in np.flatnonzero(asked.active[row]).tolist():
+                waveforms[row, slot] = band(scene, CLASSES[asked.classes[row, slot]]) * gain[slot]
+        return ToyDecision(Stems(asked.classes, asked.confidence, places(asked.classes), waveforms))
+
+    def named(self, queries: Queries) -> Toy:
+        twin = copy.copy(self)
+        twin.asked = queries
+        return twin
 
     def _proposed(self, scenes: Sequence[Scene]) -> Queries:
         classes = np.full((len(scenes), N_SLOTS), EMPTY)
@@ -67,14 +97,6 @@ class Toy:
             for slot, label in enumerate(found):
                 classes[row, slot], confidence[row, slot] = index_of(label), power[label] / whole
         return Queries(classes, confidence)
-
-    def _stems(self, scene: Scene, asked: Queries, row: int) -> list[Stem]:
-        gain = self.setting.of("gain", asked.classes[row])
-        return [
-            Stem(CLASSES[index], slot, float(asked.confidence[row, slot]), band(scene, CLASSES[index]) * gain[slot])
-            for slot, index in enumerate(asked.classes[row].tolist())
-            if index != EMPTY
-        ]
 
 
 def band(scene: Scene, label: str) -> torch.Tensor:

@@ -8,10 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s5cli.knobs import Setting
-from s5cli.rules.fuse import fuse, named, pair, rank
+from s5cli.rules.fuse import BothTags, NamedTags, fuse, pair, rank
 from s5cli.rules.propose import Proposals, propose
 from s5cli.scene import EMPTY, Queries, Tags
 from tests.rules.reference import fuse_clip
+
+
+def both(tags_4ch, tags_1ch):
+    return BothTags(tags_4ch, tags_1ch, np.zeros(len(tags_4ch.probabilities), dtype=bool))
+
 
 KNOBS = Setting({"w4": 0.6, "solo_4ch": 0.5, "solo_1ch": 0.7})
 
@@ -33,7 +38,7 @@ weights = st.sampled_from([0.0, 0.25, 0.5, 0.6, 1.0])
 @given(batches(), weights, weights, weights)
 def test_agrees_with_the_readable_reference(tags, w4, solo_4ch, solo_1ch):
     tags_4ch, tags_1ch = tags
-    queries = fuse(tags_4ch, tags_1ch, Setting({"w4": w4, "solo_4ch": solo_4ch, "solo_1ch": solo_1ch})).queries
+    queries = fuse(both(tags_4ch, tags_1ch), Setting({"w4": w4, "solo_4ch": solo_4ch, "solo_1ch": solo_1ch})).queries
     assert queries.classes.shape == (len(tags_4ch.probabilities), 3)
     clips = zip(tags_4ch.probabilities.tolist(), tags_1ch.probabilities.tolist(), strict=True)
     for row, (of_4ch, of_1ch) in enumerate(clips):
@@ -48,8 +53,9 @@ def test_agrees_with_the_readable_reference(tags, w4, solo_4ch, solo_1ch):
 def test_the_order_of_tracks_means_nothing(tags, order_4ch, order_1ch):
     """Queries are the same list of classes and confidences, whatever the taggers' tracks are called."""
     tags_4ch, tags_1ch = tags
-    straight = fuse(tags_4ch, tags_1ch, KNOBS).queries
-    turned = fuse(Tags(tags_4ch.probabilities[:, order_4ch]), Tags(tags_1ch.probabilities[:, order_1ch]), KNOBS).queries
+    straight = fuse(both(tags_4ch, tags_1ch), KNOBS).queries
+    turned_4ch, turned_1ch = Tags(tags_4ch.probabilities[:, order_4ch]), Tags(tags_1ch.probabilities[:, order_1ch])
+    turned = fuse(both(turned_4ch, turned_1ch), KNOBS).queries
     np.testing.assert_array_equal(turned.classes, straight.classes)
     np.testing.assert_allclose(turned.confidence, straight.confidence, atol=1e-15)
 
@@ -58,9 +64,10 @@ def test_the_order_of_tracks_means_nothing(tags, order_4ch, order_1ch):
 @given(batches())
 def test_a_clip_is_fused_alike_alone_and_in_a_batch(tags):
     tags_4ch, tags_1ch = tags
-    together = fuse(tags_4ch, tags_1ch, KNOBS)
+    together = fuse(both(tags_4ch, tags_1ch), KNOBS)
     for row in range(len(tags_4ch.probabilities)):
-        alone = fuse(Tags(tags_4ch.probabilities[row, None]), Tags(tags_1ch.probabilities[row, None]), KNOBS)
+        one = both(Tags(tags_4ch.probabilities[row, None]), Tags(tags_1ch.probabilities[row, None]))
+        alone = fuse(one, KNOBS)
         np.testing.assert_array_equal(alone.queries.classes[0], together.queries.classes[row])
         np.testing.assert_array_equal(alone.slot[0], together.slot[row])
 
@@ -84,7 +91,7 @@ def test_every_proposal_is_in_one_candidate(tags):
 @settings(max_examples=100, deadline=None)
 @given(batches())
 def test_slots_point_back_at_the_candidates(tags):
-    fused = fuse(*tags, KNOBS)
+    fused = fuse(both(*tags), KNOBS)
     for row, slots in enumerate(fused.slot):
         n = int(fused.queries.active[row].sum())
         assert sorted(slots[slots != EMPTY].tolist()) == list(range(n))
@@ -109,28 +116,31 @@ def test_silence_is_never_proposed():
 
 
 def test_pairs_need_no_threshold_and_solos_do():
-    fused = fuse(clip((15, 0.01), (3, 0.5), (4, 0.49)), clip((15, 0.02), (7, 0.7), (8, 0.69)), KNOBS)
+    fused = fuse(both(clip((15, 0.01), (3, 0.5), (4, 0.49)), clip((15, 0.02), (7, 0.7), (8, 0.69))), KNOBS)
     assert fused.queries.classes.tolist() == [[7, 3, 15]]
     np.testing.assert_allclose(fused.queries.confidence, [[0.7, 0.5, 0.6 * 0.01 + 0.4 * 0.02]])
 
 
 def test_a_class_said_twice_and_once_gives_a_pair_and_a_solo():
-    fused = fuse(clip((15, 0.6), (15, 0.9), (1, 0.1)), clip((15, 0.8), (2, 0.1), (2, 0.1)), KNOBS)
+    fused = fuse(both(clip((15, 0.6), (15, 0.9), (1, 0.1)), clip((15, 0.8), (2, 0.1), (2, 0.1))), KNOBS)
     assert fused.queries.classes.tolist() == [[15, 15, EMPTY]]
     np.testing.assert_allclose(fused.queries.confidence, [[0.6 * 0.9 + 0.4 * 0.8, 0.6, 0]])
 
 
 def test_ties_go_to_the_higher_4_channel_probability_then_to_the_lower_class():
     everyone = Setting({"w4": 0.5, "solo_4ch": 0.0, "solo_1ch": 0.0})
-    fused = fuse(clip((9, 0.5), (2, 0.75), (5, 0.5)), clip((1, 0.5), (2, 0.25), (0, 0.5)), everyone)
+    fused = fuse(both(clip((9, 0.5), (2, 0.75), (5, 0.5)), clip((1, 0.5), (2, 0.25), (0, 0.5))), everyone)
     assert fused.queries.classes.tolist() == [[2, 5, 9]]
 
 
-def test_user_named_queries_come_through():
-    queries = Queries(np.array([[15, 15, EMPTY]]), np.array([[1.0, 1.0, 0.0]]))
-    fused = named(queries)
-    assert fused.queries is queries
-    assert fused.slot.shape == (1, 0)
+def test_classes_that_a_user_named_come_through():
+    queries = Queries(np.array([[15, 15, EMPTY], [EMPTY] * 3]), np.array([[1.0, 1.0, 0.0], [0.0] * 3]))
+    tags = NamedTags(queries)
+    fused = fuse(tags, Setting({"w4": 1.0, "solo_4ch": 0.0, "solo_1ch": 0.0}))
+    np.testing.assert_array_equal(fused.queries.classes, queries.classes)
+    np.testing.assert_array_equal(fused.queries.confidence, queries.confidence)
+    assert fused.slot.tolist() == [[0, 1, EMPTY], [EMPTY] * 3]
+    assert not tags.silent.any()
 
 
 def test_mismatched_batches_are_refused():

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from s5cli.knobs import Setting
 from s5cli.labels import CLASSES
 from s5cli.rules.verify import closing, compact, support, verify
-from s5cli.scene import EMPTY, Queries, Tags
+from s5cli.scene import EMPTY, Queries
 
 PLAIN = Setting({"verify": 0.1, "drop": 0.5})
 
@@ -26,13 +26,10 @@ def query_batches(draw):
 
 
 def test_support_is_the_best_tracks_word_for_the_query_class():
-    tags = np.random.default_rng(0).dirichlet(np.ones(19), (5, 3))
-    classes = np.array([0, 17, 15, 15, 4])
-    expected = [max(tags[n, track, k] for track in range(3)) for n, k in enumerate(classes)]
-    np.testing.assert_array_equal(support(Tags(tags), classes), expected)
-    assert support(Tags(np.zeros((0, 3, 19))), np.zeros(0, int)).shape == (0,)
-    with pytest.raises(ValueError, match="5 stems"):
-        support(Tags(tags), classes[:4])
+    probability = np.random.default_rng(0).uniform(size=(5, 3, 4))
+    expected = [[max(tracks) for tracks in clip] for clip in probability.tolist()]
+    np.testing.assert_array_equal(support(probability), expected)
+    assert support(np.zeros((0, 3, 3))).shape == (0, 3)
 
 
 @pytest.mark.parametrize(

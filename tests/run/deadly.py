@@ -4,8 +4,8 @@ import os
 import signal
 from collections.abc import Sequence
 
-from s5cli.scene import Queries, Scene, Stem, Tap, quiet
-from tests.toy import Toy
+from s5cli.scene import Scene
+from tests.toy import Toy, ToyDecision
 
 SECTION = """
 [system.deadly]
@@ -19,7 +19,7 @@ parts = {}
 class Deadly(Toy):
     """A recording called deadly… kills the process."""
 
-    def __call__(self, scenes: Sequence[Scene], tap: Tap = quiet, queries: Queries | None = None) -> list[list[Stem]]:
+    def __call__(self, scenes: Sequence[Scene]) -> ToyDecision:
         if any(scene.name.startswith("deadly") for scene in scenes):
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(scenes, tap, queries)
+        return super().__call__(scenes)

@@ -18,7 +18,7 @@ import torch
 
 from s5cli.api import LoadedSystem
 from s5cli.errors import UsageError
-from s5cli.run.batch import separate_all
+from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
 from tests.toy import toy
 

@@ -11,8 +11,9 @@ import soundfile
 from s5cli.api import LoadedSystem
 from s5cli.errors import ClipsFailedError, OutputError, UsageError
 from s5cli.knobs import setting
-from s5cli.run.batch import ClipReport, Failure, separate_all
+from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
+from s5cli.run.record import ClipReport, Failure
 from s5cli.scene import RATE_HZ
 from tests.toy import Toy, band, tones, toy, write_tones
 
@@ -77,14 +78,15 @@ def test_stems_are_what_the_system_gave(clips, out):
 def test_clip_json(clips, out):
     separate_all(plan([clips / "a.wav", clips / "c.wav"], out, Options()), loaded())
     about = json.loads((out / "a.json").read_text())
-    assert list(about) == ["name", "duration_s", "stems", "dropped", "warnings", "file", "clipped_samples", "queries"]
+    assert list(about) == ["name", "duration_s", "stems", "queries", "warnings", "file", "clipped_samples"]
     assert (about["file"], about["clipped_samples"]) == (str(clips / "a.wav"), 0)
     assert [query["reported"] for query in about["queries"]] == [0, 1]
-    assert (about["name"], about["duration_s"], about["dropped"], about["warnings"]) == ("a", 0.2, [], [])
+    assert (about["name"], about["duration_s"], about["warnings"]) == ("a", 0.2, [])
     assert [stem["file"] for stem in about["stems"]] == ["a_0_Speech.wav", "a_1_Dishes.wav"]
-    fields = ["file", "label", "confidence", "support", "energy_db", "separator", "slot"]
+    fields = ["file", "label", "slot", "confidence", "energy_db", "numbers"]
     assert all(list(stem) == fields for stem in about["stems"])
     assert about["stems"][1]["confidence"] == pytest.approx(0.5, abs=0.01)
+    assert about["stems"][1]["energy_db"] == pytest.approx(-3.01, abs=0.01)
     assert json.loads((out / "c.json").read_text())["stems"] == []
 
 

@@ -19,10 +19,10 @@ from s5cli import api
 from s5cli.api import LoadedSystem
 from s5cli.cli import exit_code
 from s5cli.errors import UsageError
-from s5cli.run.batch import separate_all
 from s5cli.run.cluster import Cluster, chosen
-from s5cli.run.cluster.machine import Order, prepared
-from s5cli.run.cluster.session import check_reachable, share_of
+from s5cli.run.cluster.machine import WorkerSpec, prepared
+from s5cli.run.cluster.session import allocated, check_reachable
+from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
 from s5cli.run.record import Notice, RunResult
 from s5cli.scene import RATE_HZ
@@ -312,34 +312,34 @@ def test_a_missing_ray_names_its_extra(monkeypatch):
 
 def test_a_cluster_that_is_too_small():
     with pytest.raises(UsageError, match="2 CPUs in the cluster, not 3"):
-        share_of(3, "cpu")
+        allocated(3, "cpu")
     with pytest.raises(UsageError, match="0 GPUs in the cluster"):
-        share_of(None, "cuda")
-    assert dataclasses.astuple(share_of(None, "auto")) == (1, 0, 2)
+        allocated(None, "cuda")
+    assert dataclasses.astuple(allocated(None, "auto")) == (1, 0, 2)
 
 
 # --- machines that cannot take part ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def order(clips, tmp_path) -> Order:
+def spec(clips, tmp_path) -> WorkerSpec:
     stage = tmp_path / "out" / "stage"
     stage.mkdir(parents=True)
-    return Order.of(plan([clips], tmp_path / "out", Options()), api.load("toy", "cpu"), "cpu", stage)
+    return WorkerSpec.of(plan([clips], tmp_path / "out", Options()), api.load("toy", "cpu"), "cpu", stage)
 
 
-def test_a_machine_that_is_like_this_one(order):
-    assert prepared(order).loaded.name == "toy"
+def test_a_machine_that_is_like_this_one(spec):
+    assert prepared(spec).loaded.name == "toy"
 
 
-def test_a_machine_without_the_folders(order, tmp_path):
+def test_a_machine_without_the_folders(spec, tmp_path):
     with pytest.raises(UsageError, match=r"does not see .*elsewhere; "):
-        prepared(dataclasses.replace(order, folders=(tmp_path / "elsewhere",)))
+        prepared(dataclasses.replace(spec, folders=(tmp_path / "elsewhere",)))
 
 
-def test_a_machine_with_another_version(order):
+def test_a_machine_with_another_version(spec):
     with pytest.raises(UsageError, match=r"the run is by 9\.9"):
-        prepared(dataclasses.replace(order, version="9.9"))
+        prepared(dataclasses.replace(spec, version="9.9"))
 
 
 def test_a_machine_with_other_weights(clips, out):

@@ -5,8 +5,9 @@ import pickle
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,14 +17,15 @@ import torch
 from s5cli.api import LoadedSystem
 from s5cli.errors import ClipsFailedError, InputError, OutputError
 from s5cli.run import folder, pipeline
-from s5cli.run.batch import Notice, separate_all
-from s5cli.run.pipeline import Failure, Read, Separated, Taking, Worker, batches, read_batch, write_clip
-from s5cli.run.plan import Options, plan
-from s5cli.scene import RATE_HZ, Queries, Scene, Stem, Tap, quiet
-from tests.toy import Toy, toy, write_tones
+from s5cli.run.folder import Separated, write_clip
+from s5cli.run.pipeline import Read, ReadOptions, Worker, read_batch, separate_all
+from s5cli.run.plan import Options, batches, plan
+from s5cli.run.record import Failure, Notice
+from s5cli.scene import RATE_HZ, Scene, Tags
+from tests.toy import Toy, ToyDecision, toy, write_tones
 
 LOW_HZ, HIGH_HZ = 500, 5000
-PLAIN = Taking("acn", resample=False, pinned=False)
+PLAIN = ReadOptions("acn", resample=False, pinned=False)
 
 
 def loaded(system: Any = None) -> LoadedSystem:
@@ -62,11 +64,11 @@ class Small(Toy):
         super().__init__(setting=toy().setting)
         self.fits_samples = fits_samples
 
-    def __call__(self, scenes: Sequence[Scene], tap: Tap = quiet, queries: Queries | None = None) -> list[list[Stem]]:
+    def __call__(self, scenes: Sequence[Scene]) -> ToyDecision:
         if sum(scene.audio.shape[-1] for scene in scenes) > self.fits_samples:
             self.batches.append(-len(scenes))
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is")
-        return super().__call__(scenes, tap, queries)
+        return super().__call__(scenes)
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------
@@ -231,13 +233,13 @@ def test_a_bug_on_any_device_surfaces_and_what_is_finished_stays(clips, out, pla
     finished, broken = threading.Event(), threading.Event()
 
     class Broken(Toy):
-        def __call__(self, *args: Any) -> list[list[Stem]]:
+        def __call__(self, *args: Any) -> ToyDecision:
             finished.wait(30)
             broken.set()
             raise ZeroDivisionError
 
     class Sound(Toy):
-        def __call__(self, *args: Any) -> list[list[Stem]]:
+        def __call__(self, *args: Any) -> ToyDecision:
             if self.batches:
                 broken.wait(30)
             return super().__call__(*args)
@@ -266,20 +268,30 @@ def test_a_bug_while_reading_surfaces(clips, out, monkeypatch):
 def test_networks_stop_soon_after_writing_became_impossible(clips, out):
     """Between two steps, not after the whole batch."""
 
+    @dataclass(frozen=True)
+    class Listen:
+        gives: ClassVar[type] = Tags
+
+        def __call__(self, scenes: Sequence[Scene]) -> None:
+            time.sleep(0.1)
+
     class Slow(Toy):
-        def __call__(self, scenes: Sequence[Scene], tap: Tap = quiet, queries: Queries | None = None) -> Any:
+        listen = None
+
+        def __call__(self, scenes: Sequence[Scene]) -> ToyDecision:
             if scenes[0].name != "0":
                 for _ in range(600):
-                    time.sleep(0.1)
-                    tap("listening", None)
-            return super().__call__(scenes, tap, queries)
+                    self.listen(scenes)
+            return super().__call__(scenes)
 
     def full(outcome: object) -> None:
         raise OutputError("no room")
 
     began_s = time.monotonic()
+    slow = Slow(setting=toy().setting)
+    slow.listen = Listen()
     with pytest.raises(OutputError, match=r"no room; 1 of 8 clips are done; with room there the same command goes on"):
-        separate_all(plan([clips], out, Options(batch_size=1)), loaded(Slow(setting=toy().setting)), full)
+        separate_all(plan([clips], out, Options(batch_size=1)), loaded(slow), full)
     assert time.monotonic() - began_s < 30
 
 
@@ -299,10 +311,10 @@ def test_reading_writing_and_networks_overlap(clips, out, monkeypatch):
         return write(clip, *args)
 
     class Meeting(Toy):
-        def __call__(self, scenes: Sequence[Scene], *args: Any) -> list[list[Stem]]:
+        def __call__(self, scenes: Sequence[Scene]) -> ToyDecision:
             if scenes[0].name == "1":
                 meet.wait()
-            return super().__call__(scenes, *args)
+            return super().__call__(scenes)
 
     monkeypatch.setattr(pipeline, "read_scene", read_scene)
     monkeypatch.setattr(folder, "write_clip", write_clip)
@@ -318,12 +330,12 @@ class Overflowing(Toy):
         super().__init__(setting=toy().setting)
         self.name, self.value = name, value
 
-    def __call__(self, scenes: Sequence[Scene], *args: Any) -> list[list[Stem]]:
-        answers = super().__call__(scenes, *args)
-        for scene, stems in zip(scenes, answers, strict=True):
+    def __call__(self, scenes: Sequence[Scene]) -> ToyDecision:
+        decision = super().__call__(scenes)
+        for row, scene in enumerate(scenes):
             if scene.name == self.name:
-                stems[1].audio[123] = self.value
-        return answers
+                decision.stems().waveforms[row, 1][123] = self.value
+        return decision
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -340,9 +352,9 @@ def test_an_answer_that_is_no_sound_fails_its_clip_alone(clips, out, expected, v
 
 def test_a_batch_that_is_refused_is_tried_clip_by_clip(clips, out):
     class Picky(Toy):
-        def __call__(self, scenes: Sequence[Scene], *args: Any) -> Any:
+        def __call__(self, scenes: Sequence[Scene]) -> Any:
             if len(scenes) > 1:
                 raise InputError("one at a time")
-            return super().__call__(scenes, *args)
+            return super().__call__(scenes)
 
     assert separate_all(plan([clips], out, Options()), loaded(Picky(setting=toy().setting))).failed == ()

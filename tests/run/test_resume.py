@@ -14,8 +14,10 @@ from filelock import FileLock
 from s5cli import api
 from s5cli.api import LoadedSystem
 from s5cli.errors import UsageError
-from s5cli.run.batch import ClipReport, Failure, Notice, RunResult, separate_all
-from s5cli.run.plan import LOCK_NAME, Options, plan
+from s5cli.run.pipeline import separate_all
+from s5cli.run.plan import Options, plan
+from s5cli.run.record import ClipReport, Failure, Notice, RunResult
+from s5cli.run.staging import LOCK_NAME
 from tests.toy import Toy, toy, write_tones
 
 LOW_HZ, HIGH_HZ = 500, 5000
@@ -256,7 +258,7 @@ def test_two_processes_do_not_write_to_one_folder(clips, out):
 
 
 def test_a_folder_is_free_again_after_its_process_was_killed(clips, out):
-    held = "import sys, time; from pathlib import Path; from s5cli.run.plan import staging\n"
+    held = "import sys, time; from pathlib import Path; from s5cli.run.staging import staging\n"
     held += "with staging(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", held, str(out)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None

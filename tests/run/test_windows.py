@@ -3,7 +3,9 @@
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +19,12 @@ from s5cli.api import LoadedSystem
 from s5cli.audio import read_scene
 from s5cli.errors import InputError, OutputError, S5Error, UsageError
 from s5cli.knobs import Setting
-from s5cli.labels import index_of
-from s5cli.rules.slots import Slots
+from s5cli.run.record import ClipReport
 from s5cli.run.stitch import longest_whole, spread
-from s5cli.run.windows import LongResult, is_long, separate_long
-from s5cli.scene import RATE_HZ, Queries, Scene, Stem, Tap, quiet
-from tests.toy import toy, write_tones
+from s5cli.run.windows import is_long, separate_long
+from s5cli.scene import RATE_HZ, Queries, Scene, Stem
+from s5cli.trace import ClipTrace
+from tests.toy import reported, toy, write_tones
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STEP = 2**-15
@@ -33,20 +35,30 @@ Answer = Callable[[Scene], list[Stem]]
 class Answering:
     """A system that gives what a function makes of each scene."""
 
+    window_s = 10.0
+
     def __init__(self, answer: Answer) -> None:
         self.setting, self.nparams, self.answer = Setting({}), 0, answer
 
-    def __call__(self, scenes: Sequence[Scene], tap: Tap = quiet, queries: Queries | None = None) -> list[list[Stem]]:
-        found = [self.answer(scene) for scene in scenes]
-        classes = np.full((len(scenes), 3), -1)
-        confidence = np.zeros((len(scenes), 3))
-        for row, stems in enumerate(found):
-            for column, stem in enumerate(stems):
-                classes[row, column], confidence[row, column] = index_of(stem.label), stem.confidence
-        tap("tags", None)
-        tap("queries", Slots(classes, confidence))
-        tap("separated", found)
-        return found
+    def named(self, queries: Queries) -> "Answering":
+        return self
+
+    def __call__(self, scenes: Sequence[Scene]) -> Any:
+        return Answered([self.answer(scene) for scene in scenes])
+
+
+@dataclass(frozen=True)
+class Answered:
+    found: list[list[Stem]]
+
+    def stems(self) -> Any:
+        return self
+
+    def clips(self) -> list[list[Stem]]:
+        return self.found
+
+    def trace(self) -> list[ClipTrace]:
+        return [ClipTrace(tuple(reported(*one) for one in enumerate(stems))) for stems in self.found]
 
 
 def echo(scene: Scene) -> list[Stem]:
@@ -76,7 +88,7 @@ def recording(path: Path, *channels: np.ndarray, rate_hz: int = RATE_HZ) -> Path
     return path
 
 
-def separate(path: Path, answer: Answer, window_s: float = 1, **options: object) -> LongResult:
+def separate(path: Path, answer: Answer, window_s: float = 1, **options: object) -> ClipReport:
     """Into `out` beside the recording."""
     out = path.parent / "out"
     out.mkdir(exist_ok=True)
@@ -85,7 +97,7 @@ def separate(path: Path, answer: Answer, window_s: float = 1, **options: object)
     return separate_long(path, LoadedSystem("answering", Answering(answer), "cpu", **takes), window_s, **given)
 
 
-def stems_of(path: Path, result: LongResult) -> list[np.ndarray]:
+def stems_of(path: Path, result: ClipReport) -> list[np.ndarray]:
     return [soundfile.read(path.parent / "out" / stem.file, dtype="float32")[0] for stem in result.stems]
 
 
@@ -278,29 +290,23 @@ def test_a_stem_is_as_sure_as_its_surest_window_and_as_loud_as_it_is_in_all(tmp_
     audio = noise(4 * RATE_HZ)
     path = recording(tmp_path / "a.wav", audio)
     n_windows = len(spread(len(audio), 1).starts)
-    confidence, support = np.linspace(0.9, 0.4, n_windows), np.linspace(0.1, 0.7, n_windows)
+    confidence, support = np.roll(np.linspace(0.9, 0.4, n_windows), 2), np.linspace(0.1, 0.7, n_windows)
     number = iter(range(n_windows))
 
     def answer(scene: Scene) -> list[Stem]:
         n = next(number)
-        separator = "a" if n == 1 else "b"
-        return [Stem("Speech", 2, confidence[n], scene.audio[0] / 2, support[n], -99.0, separator)]
+        return [Stem("Speech", 2, confidence[n], scene.audio[0] / 2, {"support": support[n], "energy_db": -99.0})]
 
     (stem,) = separate(path, answer).stems
-    assert (stem.confidence, stem.support, stem.slot, stem.separator) == (0.9, 0.7, 2, "b")
+    assert (stem.confidence, stem.numbers, stem.slot) == (0.9, {"support": support[2]}, 2)
     assert stem.energy_db == pytest.approx(20 * np.log10(0.5), abs=0.01)
 
 
-def test_what_the_system_does_not_measure_is_not_reported(tmp_path):
-    (stem,) = separate(recording(tmp_path / "a.wav", noise(2 * RATE_HZ)), echo).stems
-    assert (stem.support, stem.energy_db) == (None, None)
-
-
-def test_trails_say_when_and_in_which_file(tmp_path):
+def test_traces_say_when_and_in_which_file(tmp_path):
     path = recording(tmp_path / "a.wav", between(0, 3, 10, 1), between(2, 10, 10, 2))
     result = separate(path, heard({0: "Speech", 1: "Pour"}))
     assert [window.start_s for window in result.windows] == [s / RATE_HZ for s in spread(10 * RATE_HZ, 1).starts]
-    queries = [[(query.label, query.reported) for query in window.trail.queries] for window in result.windows]
+    queries = [[(query.label, query.reported) for query in trace.queries] for _, trace in result.by_window]
     assert queries[0] == [("Speech", 0)]
     assert [("Speech", 0), ("Pour", 1)] in queries
     assert queries[-1] == [("Pour", 1)]
@@ -399,7 +405,7 @@ def test_the_compact_system_on_35_s_of_the_examples(tmp_path):
     result = separate_long(path, loaded, 10, 4, ("Speech", "Clapping"), tmp_path, "FLOAT")
     assert [stem.file for stem in result.stems] == ["a_0_Speech.wav", "a_1_Clapping.wav"]
     assert len(result.windows) == 5
-    assert all(-60 < stem.energy_db < 6 and 0 <= stem.support <= 1 for stem in result.stems)
+    assert all(-60 < stem.energy_db < 6 and 0 <= stem.numbers["support"] <= 1 for stem in result.stems)
     windows = spread(35 * RATE_HZ, 10)
     audio = read_scene(path).audio
     for index in (2, 4):

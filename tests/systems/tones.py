@@ -126,17 +126,17 @@ def parts(crowding=0.0, backwards=False):
     )
 
 
-class Watched:
-    """A tap that keeps what it saw."""
-
-    def __init__(self):
-        self.steps, self.results = [], {}
-
-    def __call__(self, step, result):
-        self.steps.append(step)
-        self.results[step] = result
+def clips_of(system, scenes, queries=None):
+    """The decision on a batch, and the reported stems of each clip."""
+    decision = (system if queries is None else system.named(queries))(scenes)
+    return decision, decision.stems().clips()
 
 
 def summary(stems):
     """What is reported of a clip, without audio."""
-    return [(s.label, s.slot, round(s.confidence, 4), s.separator) for s in stems]
+    return [(s.label, s.slot, round(s.confidence, 4)) for s in stems]
+
+
+def numbers_of(stems, name):
+    """A named number of each stem of a clip."""
+    return [stem.numbers[name] for stem in stems]

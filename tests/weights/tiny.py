@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from s5cli.knobs import Knob, Setting
+from s5cli.knobs import Knob, Option, Setting
 from s5cli.weights.registry import Registry, Table, parse
 
 HERE = "tests.weights.tiny"
@@ -59,6 +59,7 @@ class Adapter:
 
 class Flow:
     knobs: ClassVar[Mapping[str, Knob]] = {"drop": Knob(0.5, 0, 1, per_class=True), "gate": Knob(-30, -60, 0)}
+    options: ClassVar[Mapping[str, Option]] = {"stages": Option(3, "how many", low=1, high=5)}
 
     def __init__(self, *, tagger: Adapter, separator: Adapter | None = None, setting: Setting) -> None:
         self.tagger, self.separator, self.setting = tagger, separator, setting
