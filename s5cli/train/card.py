@@ -25,7 +25,7 @@ def card(recipe: Recipe, config: Mapping[str, Any], steps: int, library: Library
         [
             f"# {recipe.name}",
             "",
-            f"A {recipe.task}, `{recipe.network}`, configuration `{dict(config)}`,",
+            f"A {recipe.task.replace('_', ' ')}, `{recipe.network}`, configuration `{dict(config)}`,",
             f"trained by s5cli {__version__} (`s5 train {recipe.name}`):",
             f"{steps} steps of {schedule.batch_size} scenes of {recipe.scenes.duration_s:g} s{echoed}.",
             "",

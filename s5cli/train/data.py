@@ -118,7 +118,9 @@ def one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def batches(dataset: Scenes, span: Span, batch_size: int, workers: int) -> DataLoader[Batch]:
+def batches(
+    dataset: Dataset[tuple[Tensor, Tensor, Tensor]], span: Span, batch_size: int, workers: int
+) -> DataLoader[Batch]:
     """The examples of a span in order, rendered by `workers` processes (0: in this one)."""
     return DataLoader(
         dataset,  # type: ignore[arg-type]  # collate makes Batches of its examples

@@ -19,13 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from s5cli.errors import S5Error, UsageError
-from s5cli.scene import N_CHANNELS
 from s5cli.synth.library import Library
 from s5cli.train.card import card
 from s5cli.train.data import Batch, ExampleSettings, Scenes, Span, batches, echoed
-from s5cli.train.losses import class_aware_snr_loss, frame_cross_entropy, pit_cross_entropy
 from s5cli.train.recipe import Recipe, Schedule
-from s5cli.train.validate import Validation, validate
+from s5cli.train.tasks import Validation, task_of
 
 _VALIDATION_SEED = 1_000_003  # no training run uses it
 
@@ -72,7 +70,8 @@ def train(recipe: Recipe, network: nn.Module, library: Library, held_out: Librar
     for batch in run.examples(library):
         run.step(batch.to(fabric.device))
         if run.due(recipe.schedule.validate_steps) and validation:
-            run.log(validate(recipe.task, run.averaged, validation, fabric))
+            with torch.inference_mode():
+                run.log(run.task.validate(run.averaged, [batch.to(fabric.device) for batch in validation]))
         if run.due(recipe.schedule.checkpoint_steps):
             run.save()
         if run.out_of_time():
@@ -88,16 +87,9 @@ def train(recipe: Recipe, network: nn.Module, library: Library, held_out: Librar
 
 def check(recipe: Recipe, network: nn.Module) -> None:
     """Raises UsageError if the recipe asks for something that it or the network cannot give."""
-    problems = {
-        "batch_size must be at least 2, as a tagger's head normalises over clips": recipe.task == "tagger"
-        and recipe.schedule.batch_size < 2,
-        "echo must be at least 1": recipe.schedule.echo < 1,
-        f"frame_weight must be 0, as {type(network).__name__} does not say what sounds when": recipe.frame_weight != 0
-        and not hasattr(network, "heard"),
-    }
-    for problem, found in problems.items():
-        if found:
-            raise UsageError(f"recipe {recipe.name}: {problem}")
+    problems = ["echo must be at least 1"] if recipe.schedule.echo < 1 else []
+    for problem in [*problems, *task_of(recipe.task).problems(recipe, network)]:
+        raise UsageError(f"recipe {recipe.name}: {problem}")
 
 
 def validation_batches(recipe: Recipe, held_out: Library | None) -> list[Batch]:
@@ -114,7 +106,7 @@ class Run:
     """Network, optimiser and averaged weights of one run, and where it stands."""
 
     def __init__(self, recipe: Recipe, network: nn.Module, fabric: Fabric, options: RunOptions) -> None:
-        self.recipe, self.fabric, self.options = recipe, fabric, options
+        self.recipe, self.fabric, self.options, self.task = recipe, fabric, options, task_of(recipe.task)
         freeze(network, recipe.trainable)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPUs
         parameters = [p for p in network.parameters() if p.requires_grad]
@@ -122,8 +114,9 @@ class Run:
         optimiser = torch.optim.AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay)
         self.averaged = copy.deepcopy(network).to(fabric.device).eval().requires_grad_(False)
         self.network, self.optimiser = fabric.setup(network, optimiser)
-        if recipe.frame_weight:
-            self.network.mark_forward_method("heard")
+        for name in self.task.calls:
+            if hasattr(network, name):
+                self.network.mark_forward_method(name)
         self.done_steps, self.started_s = 0, time.monotonic()
         self.spoken_s, self.losses = self.started_s, list[float]()
 
@@ -133,8 +126,7 @@ class Run:
         per_step = s.batch_size * n_ranks
         first, last = self.done_steps // s.echo, -(-s.steps // s.echo)
         span = Span(first * per_step, last * per_step, self.fabric.global_rank, n_ranks)
-        n_channels = getattr(self.averaged, "channels", N_CHANNELS)  # of a tagger; separators read all
-        dataset = Scenes(self.recipe.scenes, library, self.recipe.examples, n_channels)
+        dataset = self.task.examples(self.recipe, library, self.averaged)
         rendered = batches(dataset, span, s.batch_size, self.options.workers)
         left = s.steps - self.done_steps
         return islice(echoed(rendered, s.echo, self.recipe.examples.seed + self.done_steps), left)
@@ -145,7 +137,7 @@ class Run:
             group["lr"] = learning_rate(self.done_steps, s)
         train_mode(self.network, self.recipe.trainable)
         with self.fabric.autocast():
-            loss = loss_of(self.recipe, self.network, batch)
+            loss = self.task.loss(self.recipe, self.network, batch)
         if not torch.isfinite(loss):
             raise S5Error(
                 f"training {self.recipe.name}: loss is {loss.item()} at step {self.done_steps}; lower the learning rate"
@@ -182,7 +174,7 @@ class Run:
 
     def log(self, validation: Validation) -> None:
         self.options.report(f"step {self.done_steps}  {validation.line()}")
-        for name, value in validation.scalars().items():
+        for name, value in validation.scores.items():
             self.fabric.log(f"valid/{name}", value, self.done_steps)
 
     @property
@@ -243,17 +235,6 @@ class Run:
             save_file({key: value.contiguous() for key, value in state.items()}, part, metadata=metadata)
             part.replace(path)
         return path
-
-
-def loss_of(recipe: Recipe, network: Any, batch: Batch) -> Tensor:
-    """The task's loss on one batch; the network may be wrapped by Fabric."""
-    if recipe.task == "separator":
-        return class_aware_snr_loss(network(batch.mixture, batch.query).float(), batch.targets, batch.classes)
-    if not recipe.frame_weight:
-        return pit_cross_entropy(network(batch.mixture).float(), batch.tags)
-    tracks, frames = network.heard(batch.mixture)
-    told = frame_cross_entropy(frames.float(), batch.targets, batch.classes)
-    return pit_cross_entropy(tracks.float(), batch.tags) + recipe.frame_weight * told
 
 
 def learning_rate(step: int, schedule: Schedule) -> float:

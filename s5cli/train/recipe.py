@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module, resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
 from s5cli.errors import UsageError, nearest
 from s5cli.synth.settings import SceneSettings
 from s5cli.train.data import ExampleSettings
+from s5cli.train.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Recipe:
     """Everything that a run depends on but the recordings."""
 
     name: str
-    task: Literal["tagger", "separator"]
+    task: str  # one of `s5cli.train.tasks`, or "module:Class"
     network: str  # "module:Class"
     schedule: Schedule
     scenes: SceneSettings
@@ -123,6 +124,8 @@ def parse_recipe(name: str, text: str) -> Recipe:
     parts = {"schedule": Schedule, "scenes": SceneSettings, "examples": ExampleSettings}
     made = {key: from_table(kind, table.pop(key, {}), f"recipe {name}: [{key}]") for key, kind in parts.items()}
     recipe: Recipe = from_table(Recipe, {"name": name, **table, **made}, f"recipe {name}")
-    if recipe.task not in ("tagger", "separator"):
-        raise UsageError(f"recipe {name}: task is {recipe.task!r}, must be 'tagger' or 'separator'")
+    try:
+        task_of(recipe.task)
+    except UsageError as error:
+        raise UsageError(f"recipe {name}: {error}") from error
     return recipe

@@ -1,7 +1,7 @@
 """Real short runs: what is saved, that a resumed run is the uninterrupted one, what stays frozen."""
 
 import weakref
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from s5cli.train.data import ECHO_SCENES, Batch, ExampleSettings, Scenes, Span, 
 from s5cli.train.loop import RunOptions, learning_rate, train
 from s5cli.train.recipe import Recipe, Schedule, names, parse_recipe, read_recipe
 from s5cli.train.start import initial_network, install
+from s5cli.train.tasks import Validation
 from s5cli.weights import checkpoint
 from s5cli.weights.fetch import Access
 
@@ -95,7 +96,7 @@ def test_a_tagger_needs_two_clips_a_step(library, tmp_path):
     ("recipe", "said"),
     [
         (replace(TAGGER, schedule=replace(SCHEDULE, echo=0)), "echo must be at least 1"),
-        (replace(SEPARATOR, frame_weight=1.0), "frame_weight must be 0, as ResUNetK does not say what sounds when"),
+        (replace(SEPARATOR, frame_weight=1.0), "frame_weight must be 0, as a separator does not say what sounds when"),
     ],
 )
 def test_a_recipe_that_asks_for_too_much_is_refused(library, tmp_path, recipe, said):
@@ -180,6 +181,51 @@ def test_a_run_with_echo_ends_after_its_steps(library, tmp_path, cut):
     assert "5 steps of 2 scenes of 1 s, each rendered scene in 2 of them on average." in card
 
 
+class Humming:
+    """A task of the tests: a network that answers every mixture with a constant learns the mean of channel 0."""
+
+    calls = ()
+
+    def problems(self, recipe, network):
+        yield from ["it hums alone"] if recipe.schedule.batch_size > 2 else []
+
+    def examples(self, recipe, library, network):
+        return Scenes(recipe.scenes, library, recipe.examples, 1)
+
+    def loss(self, recipe, network, batch):
+        assert batch.mixture.shape[1] == 1
+        return (network(batch.mixture) - batch.mixture.square().mean()).square().mean()
+
+    def validate(self, network, scenes):
+        return Validation({"hum": float(network(scenes[0].mixture))})
+
+
+class Hum(torch.nn.Module):
+    @dataclass(frozen=True)
+    class Config:
+        start: float = 3.0
+
+    def __init__(self, config):
+        super().__init__()
+        self.config, self.level = config, torch.nn.Parameter(torch.tensor(config.start))
+
+    def forward(self, waveform):
+        return self.level
+
+
+def test_a_task_of_ones_own_is_looked_up(library, tmp_path):
+    text = "task = 'tests.train.test_loop:Humming'\nnetwork = 'tests.train.test_loop:Hum'\nhalf = false\n"
+    schedule = "[schedule]\nsteps = 30\nbatch_size = 2\nlearning_rate = 0.3\nwarmup_steps = 1\nema = 0.5\n"
+    recipe = parse_recipe("humming", f"{text}{schedule}validate_steps = 30\n[scenes]\nduration_s = 0.5\n")
+    path, lines = run(recipe, library, tmp_path)
+    assert abs(checkpoint.read(path).tensors["level"]) < 1 < 3
+    assert any("hum 0." in line or "hum -0." in line for line in lines)
+    with pytest.raises(UsageError, match="recipe humming: it hums alone"):
+        run(replace(recipe, schedule=replace(recipe.schedule, batch_size=3)), library, tmp_path / "other")
+    with pytest.raises(UsageError, match="cannot be imported"):
+        parse_recipe("mine", text.replace(":Humming", ":Singing") + schedule)
+
+
 def test_what_sounds_when_is_learned_too(library, tmp_path):
     network = TAGGER.build()
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -237,7 +283,10 @@ def test_every_recipe_builds_its_network(name):
             "task = 'tagger'\nnetwork='a:B'\n[schedule]\nstep=1",
             r"\[schedule\]: unknown key 'step' \(did you mean 'steps'",
         ),
-        ("task = 'dance'\nnetwork='a:B'\n[schedule]\nsteps=1\nbatch_size=1", "must be 'tagger' or 'separator'"),
+        (
+            "task = 'dance'\nnetwork='a:B'\n[schedule]\nsteps=1\nbatch_size=1",
+            "task 'dance' is unknown; give one of",
+        ),
         ("task =", "not TOML"),
     ],
 )
