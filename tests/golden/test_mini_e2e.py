@@ -19,13 +19,13 @@ from s5cli.knobs import setting
 from s5cli.nn.m2d import M2DConfig, M2DTagger1ch
 from s5cli.nn.resunet import ResUNetConfig, ResUNetK
 from s5cli.official import DevClip, DevResults, EvalClip, EvalResults, EvalStem, read_sources, stem_file_name
-from s5cli.rules.slots import Slots
 from s5cli.scene import RATE_HZ, Scene, Stem
 from s5cli.score.metric import ClipScore, capi_sdri, dataset_score
 from s5cli.systems.baseline import Baseline
-from tests.golden.golden import golden_file, load_json, load_npz, recipe, state_file
+from tests.golden.golden import filled, golden_file, load_json, load_npz, recipe, state_file
 
 BATCH = 2  # as the official run
+SILENCE = 18  # place of silence among the outputs of a track
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,17 @@ class Run:
 
 @pytest.fixture(scope="module")
 def spec():
-    return load_json(golden_file("mini_e2e/spec.json"))
+    """Its salt, the bias of silence, and the clips of the `dev` and the `eval` part."""
+    path = golden_file("mini_e2e/spec.json")
+    content = load_json(path)
+    parts = {part: filled(content, part, path) for part in ("dev", "eval")}
+    return {"salt": "", "silence_bias_added": 0.0} | content | parts
 
 
 def network_of(network_class, config, name, salt, added_bias=0.0):
     weights = recipe.make_weights(recipe.load_manifest(state_file(f"{name}.state.json")), salt)
     for track in range(3 if added_bias else 0):
-        weights[f"head.tracks.{track}.3.bias"][18] += np.float32(added_bias)
+        weights[f"head.tracks.{track}.3.bias"][SILENCE] += np.float32(added_bias)
     network = network_class(config)
     network.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()}, strict=True)
     return network
@@ -57,6 +61,10 @@ def network_of(network_class, config, name, salt, added_bias=0.0):
 
 @pytest.fixture(scope="module")
 def baseline(spec):
+    return baseline_of(spec)
+
+
+def baseline_of(spec):
     tagger = network_of(M2DTagger1ch, M2DConfig(), "m2dat_1c_d768", spec["salt"], spec["silence_bias_added"])
     separator = network_of(ResUNetK, ResUNetConfig(), "resunetk", spec["salt"])
     return Baseline(
@@ -64,29 +72,21 @@ def baseline(spec):
     )
 
 
-class SlotTap:
-    """Keeps the probabilities of all slots."""
-
-    def __init__(self):
-        self.probabilities = []
-
-    def __call__(self, step, result):
-        if isinstance(result, Slots):
-            self.probabilities += result.probability.tolist()
-
-
 def run(baseline, clips, folder):
     """Writes the mixtures, reads them back, runs the system."""
-    for clip in clips:
-        audio = recipe.make_clip(**clip["clip"])
-        soundfile.write(folder / f"{clip['soundscape']}.wav", audio.T, RATE_HZ, subtype="PCM_16")
-    scenes = [read_scene(path) for path in sorted(folder.glob("*.wav"))]
-    for scene, clip in zip(scenes, sorted(clips, key=lambda clip: clip["soundscape"]), strict=True):
-        np.testing.assert_array_equal(scene.audio, recipe.make_clip(**clip["clip"]))
-    tap, stems = SlotTap(), []
+    scenes = []
+    for clip in sorted(clips, key=lambda clip: clip["soundscape"]):
+        audio, path = recipe.make_clip(**clip["clip"]), folder / f"{clip['soundscape']}.wav"
+        soundfile.write(path, audio.T, RATE_HZ, subtype="PCM_16")
+        scenes.append(read_scene(path))
+        np.testing.assert_array_equal(scenes[-1].audio, audio)
+    found = []
     for start in range(0, len(scenes), BATCH):
-        stems += baseline(scenes[start : start + BATCH], tap)
-    return [Run(*clip) for clip in zip(scenes, stems, tap.probabilities, strict=True)]
+        batch = scenes[start : start + BATCH]
+        decision = baseline(batch)
+        clips_of_batch = zip(batch, decision.stems().clips(), decision.slots.probability.tolist(), strict=True)
+        found += [Run(*clip) for clip in clips_of_batch]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +101,18 @@ def evaluation(baseline, spec, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def oracle(spec, tmp_path_factory):
-    """The reference sources of each development soundscape, as 16-bit files."""
     folder = tmp_path_factory.mktemp("oracle_target")
-    for clip in spec["dev"]:
-        for source in clip["oracle"]:
+    write_oracles(spec["dev"], folder)
+    return folder
+
+
+def write_oracles(clips, folder):
+    """The reference sources of each development soundscape, as 16-bit files."""
+    for clip in clips:
+        for source in clip.get("oracle", []):
             wave = recipe.mix_terms(source["terms"], clip["clip"]["n_samples"])
             steps = np.clip(np.round(wave.astype(np.float64) * 32768), -32768, 32767)
             soundfile.write(folder / source["filename"], steps.astype(np.int16), RATE_HZ, subtype="PCM_16")
-    return folder
 
 
 def mono(paths, n_samples):
@@ -151,6 +155,43 @@ def results_of(runs, estimates, oracle, nparams=None):
     )
 
 
+def evaluation_results(runs, nparams):
+    return EvalResults(nparams, tuple(map(evaluation_clip, runs)))
+
+
+def evaluation_clip(one):
+    name = one.scene.name
+    stems = enumerate(one.stems)
+    return EvalClip(
+        name,
+        tuple(
+            EvalStem(stem_file_name(name, number, stem.label), stem.label, stem.confidence) for number, stem in stems
+        ),
+    )
+
+
+def development_results(runs, oracle, nparams):
+    """Of the stems as they come."""
+
+    def heard(one):
+        est = [stem.audio.numpy() for stem in one.stems]
+        shape = (len(est), one.scene.audio.shape[1])
+        return [stem.label for stem in one.stems], np.reshape(est, shape), one.probabilities
+
+    return results_of(runs, heard, oracle, nparams)
+
+
+def stored_results(runs, oracle, folder):
+    """Of the stems in a folder as 16-bit files, whose probabilities are not known."""
+    stored = read_sources(folder, [one.scene.name for one in runs])
+
+    def read(one):
+        files = stored[one.scene.name]
+        return [file.label for file in files], mono([file.path for file in files], one.scene.audio.shape[1]), [1.0] * 3
+
+    return results_of(runs, read, oracle)
+
+
 def assert_alike(actual, expected, where=""):
     """Equal structure, labels and counts; numbers within the tolerance of their kind."""
     assert type(actual) is type(expected) or {type(actual), type(expected)} <= {int, float}, where
@@ -173,45 +214,23 @@ def without_config(document):
     return {key: value for key, value in document.items() if key != "config"}
 
 
+def check(results, name):
+    expected = load_json(golden_file(f"mini_e2e/{name}"))
+    assert_alike(without_config(results.to_json()), without_config(expected))
+
+
 def test_evaluation_results(baseline, evaluation):
-    clips = [
-        EvalClip(
-            one.scene.name,
-            tuple(
-                EvalStem(stem_file_name(one.scene.name, number, stem.label), stem.label, stem.confidence)
-                for number, stem in enumerate(one.stems)
-            ),
-        )
-        for one in evaluation
-    ]
-    actual = EvalResults(baseline.nparams, tuple(clips)).to_json()
-    assert_alike(without_config(actual), without_config(load_json(golden_file("mini_e2e/eval_results.json"))))
+    check(evaluation_results(evaluation, baseline.nparams), "eval_results.json")
 
 
 def test_development_results(baseline, dev, oracle):
-    def heard(one):
-        est = [stem.audio.numpy() for stem in one.stems]
-        shape = (len(est), one.scene.audio.shape[1])
-        return [stem.label for stem in one.stems], np.reshape(est, shape), one.probabilities
-
-    actual = results_of(dev, heard, oracle, baseline.nparams).to_json()
-    expected = load_json(golden_file("mini_e2e/dev_set_test_results.json"))
-    assert_alike(without_config(actual), without_config(expected))
+    check(development_results(dev, oracle, baseline.nparams), "dev_set_test_results.json")
 
 
 def test_development_results_from_stored_stems(dev, oracle, tmp_path):
-    """Scored once more from 16-bit files, whose probabilities are not known."""
     for one in dev:
         one.write(tmp_path)
-    stored = read_sources(tmp_path, [one.scene.name for one in dev])
-
-    def read(one):
-        files = stored[one.scene.name]
-        return [file.label for file in files], mono([file.path for file in files], one.scene.audio.shape[1]), [1.0] * 3
-
-    actual = results_of(dev, read, oracle).to_json()
-    expected = load_json(golden_file("mini_e2e/dev_from_wav_results.json"))
-    assert_alike(without_config(actual), without_config(expected))
+    check(stored_results(dev, oracle, tmp_path), "dev_from_wav_results.json")
 
 
 @pytest.mark.parametrize(("part", "prefix"), [("dev", "dev_est"), ("evaluation", "eval_out")])

@@ -8,16 +8,20 @@ from s5cli.adapters.tracks import softmax
 from s5cli.labels import CLASSES, SILENCE
 from s5cli.rules.slots import official_slots
 from s5cli.scene import EMPTY, Tags
-from tests.golden.golden import golden_file, load_json
+from tests.golden.golden import filled, golden_file, load_json
 
 
 @pytest.fixture(scope="module")
 def cases():
-    return load_json(golden_file("s5_order.golden.json"))["cases"]
+    return stored_cases()
+
+
+def stored_cases():
+    path = golden_file("s5_order.golden.json")
+    return filled(load_json(path), "cases", path)
 
 
 def test_golden(cases):
-    assert cases
     tags = Tags(softmax(np.array([case["logits"] for case in cases])))
     slots = official_slots(tags)
     vectors = label_vectors(slots.classes)
