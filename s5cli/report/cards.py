@@ -3,101 +3,84 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from xml.etree.ElementTree import Element
 
 from s5cli.report.collect import Clip
-from s5cli.report.markup import Node, node, span
-from s5cli.report.record import StemFile
+from s5cli.report.flags import wrong_labels
+from s5cli.report.markup import Node, decibels, named, node, plain, span
 from s5cli.report.sounds import Missing, Source, Track
 from s5cli.report.spectrogram import N_BANDS, RANGE_DB, TICKS_HZ, height_of
-from s5cli.report.wording import decibels, plain
+from s5cli.run.record import StemReport
 from s5cli.score.clip import ClipResult
 
 TIME_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 MOST_TICKS = 11
+MATCHED, WRONG_LABEL, SURPLUS, FALSE_ALARM, MISSED = "matched", "wrong label", "surplus", "false alarm", "missed"
 
 
 def sound_section(clip: Clip, tracks: Sequence[Track | Missing], result: ClipResult | None) -> Element:
     """The mixture, then stems and references; the number of a card is the key that plays it."""
     mixture, *others = tracks
     numbers = {track.source: number for number, track in enumerate(tracks, 1)}
-    rows = [_row(clip, pair, numbers) for pair in _side_by_side(result, others)]
-    if clip.record.failure is None and not clip.record.stems:
-        rows.insert(0, node("p", {"class": "nothing"}, "No targets: the system reported nothing in this clip."))
+    rows = [_row(clip, cards, numbers) for cards in _rows(result, others)]
+    if clip.report is not None and not clip.stems:
+        rows.insert(0, node("p", {"class": "nothing"}, "Nothing was reported in this clip."))
     if any(isinstance(track, Track) for track in tracks):
         scale = f"Mel spectrograms on one scale: white is the clip's loudest point, black {RANGE_DB:.0f} dB below it."
         rows.append(node("p", {"class": "legend muted"}, span("ramp"), scale))
-    return node(
-        "section",
-        {"aria-label": "Sounds", "class": "sounds" + (" paired" if clip.references else "")},
-        _card(mixture, 1, "", ()),
-        *rows,
-    )
+    return node("section", {"aria-label": "Sounds", "class": "sounds"}, _card(mixture, 1, "", ()), *rows)
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """A stem and the reference it was matched with, or either alone; scores where it was matched."""
+class _Shown:
+    """A stem or reference as it is shown; a verdict and scores where it was scored."""
 
-    stem: Track | Missing | None
-    reference: Track | Missing | None
+    track: Track | Missing
     verdict: str = ""
     scores: tuple[str, ...] = ()
 
 
-def _side_by_side(result: ClipResult | None, tracks: Sequence[Track | Missing]) -> Iterator[_Pair]:
-    """Matched pairs in the order of the stems, then stems without a reference, then references without a stem.
+def _rows(result: ClipResult | None, tracks: Sequence[Track | Missing]) -> Iterator[tuple[_Shown, ...]]:
+    """What stands side by side: pairs by label in the order of the stems, pairs by sound, and what is left over.
 
-    Where nothing was scored they merely stand beside each other.
+    Where nothing was scored, stems and references merely stand beside each other.
     """
     stems = {track.source.number: track for track in tracks if track.source.role == "stem"}
     references = {track.source.number: track for track in tracks if track.source.role == "reference"}
-    if result is not None:
-        both = zip(result.score.pairs, result.qualities, strict=True)
-        for pair, quality in sorted(both, key=lambda matched: matched[0].i_est):
-            scores = (
-                f"SDRi {decibels(pair.sdri_db)}",
-                f"SI-SDRi {decibels(quality.si_sdri_db)}",
-                f"level {decibels(quality.level_db)}",
-            )
-            yield _Pair(stems.pop(pair.i_est), references.pop(pair.i_ref), "matched", scores)
-        yield from (_Pair(stem, None, "false alarm") for stem in stems.values())
-        yield from (_Pair(None, reference, "missed") for reference in references.values())
-    else:
-        yield from (_Pair(*both) for both in zip_longest(stems.values(), references.values()))
+    if result is None:
+        for both in zip_longest(stems.values(), references.values()):
+            yield tuple(_Shown(track) for track in both if track is not None)
+        return
+    matched = zip(result.score.pairs, result.qualities, strict=True)
+    for pair, quality in sorted(matched, key=lambda both: both[0].i_est):
+        level = f"level {decibels(quality.level_db)}"
+        scores = (f"SDRi {decibels(pair.sdri_db)}", f"SI-SDRi {decibels(quality.si_sdri_db)}", level)
+        yield _Shown(stems.pop(pair.i_est), MATCHED, scores), _Shown(references.pop(pair.i_ref))
+    for by_sound in wrong_labels(result):
+        score = f"SDRi {decibels(by_sound.sdri_db)} by sound"
+        yield _Shown(stems.pop(by_sound.i_est), WRONG_LABEL, (score,)), _Shown(references.pop(by_sound.i_ref), MISSED)
+    surplus = [_Shown(stem, SURPLUS if result.ref_labels else FALSE_ALARM) for stem in stems.values()]
+    left = [*surplus, *(_Shown(reference, MISSED) for reference in references.values())]
+    yield from (tuple(left[first : first + 2]) for first in range(0, len(left), 2))
 
 
-def _row(clip: Clip, pair: _Pair, numbers: dict[Source, int]) -> Element:
-    cards: list[Node] = []
-    if pair.stem is not None:
-        stem = clip.record.stems[pair.stem.source.number]
-        cards.append(_card(pair.stem, numbers[pair.stem.source], pair.verdict, (*_opinions(stem), *pair.scores)))
-    elif clip.references:
-        cards.append(_gap("No stem for this reference." if pair.verdict else ""))
-    if pair.reference is not None:
-        verdict = pair.verdict if pair.stem is None else ""
-        cards.append(_card(pair.reference, numbers[pair.reference.source], verdict, ()))
-    elif clip.references:
-        cards.append(_gap("No reference for this stem." if pair.verdict else ""))
-    return node("div", {"class": "pair"}, *cards)
+def _row(clip: Clip, cards: Sequence[_Shown], numbers: Mapping[Source, int]) -> Element:
+    found = []
+    for card in cards:
+        source = card.track.source
+        told = _opinions(clip.stems[source.number]) if source.role == "stem" else ()
+        found.append(_card(card.track, numbers[source], card.verdict, (*told, *card.scores)))
+    return node("div", {"class": "pair" if len(found) > 1 else "alone"}, *found)
 
 
-def _gap(text: str) -> Element:
-    return node("p", {"class": "nothing"}, text)
-
-
-def _opinions(stem: StemFile) -> Iterator[str]:
-    if stem.confidence is not None:
-        yield f"confidence {plain(stem.confidence)}"
-    if stem.support is not None:
-        yield f"support {plain(stem.support)}"
-    if stem.energy_db is not None:
-        yield f"energy {decibels(stem.energy_db)}"
-    if stem.separator is not None:
-        yield f"separator {stem.separator}"
+def _opinions(stem: StemReport) -> Iterator[str]:
+    """What the system says of a stem."""
+    yield f"confidence {plain(stem.confidence)}"
+    yield from (named(name, value) for name, value in stem.numbers.items())
+    yield f"energy {decibels(stem.energy_db)}"
 
 
 def _card(track: Track | Missing, number: int, verdict: str, facts: Sequence[str]) -> Element:
@@ -105,9 +88,9 @@ def _card(track: Track | Missing, number: int, verdict: str, facts: Sequence[str
     title = source.role.capitalize() + ("" if source.role == "mixture" else f" {source.number}")
     caption: list[Node] = [node("kbd", {}, str(number)), span("role", title), node("strong", {}, source.label)]
     if verdict:
-        caption.append(node("span", {"class": f"flag {'good' if verdict == 'matched' else 'bad'}"}, verdict))
+        caption.append(node("span", {"class": f"flag {'good' if verdict == MATCHED else 'bad'}"}, verdict))
     told = [*facts, *(_of_track(track) if isinstance(track, Track) else ())]
-    caption.append(span("details numbers", *(span("", fact) for fact in told)))
+    caption.append(span("details numbers", *(node("span", {}, fact) for fact in told)))
     attributes = {"class": f"track {source.role}", "id": f"{source.role}-{source.number}", "data-track": str(number)}
     label = f"{title}, {source.label}"
     body = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +11,27 @@ from s5cli import official
 from s5cli.dataset import ORACLE_TARGET, SOUNDSCAPE, SUFFIXES
 from s5cli.errors import InputError, UsageError
 from s5cli.official import SourceFile
-from s5cli.report.record import About, Record, read_about, read_records
+from s5cli.run.record import About, ClipReport, RunFolder, StemReport, read_folder
+from s5cli.trace import QueryTrace
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a run."""
+    """One clip of a run: what the run reports of it, or why there is no report."""
 
-    record: Record
+    name: str
+    report: ClipReport | None
+    failure: str | None
     mixture: Path | None  # None: nobody said where it is, or it is not there any more
     references: tuple[SourceFile, ...] | None  # in slot order; None: no references were given
 
     @property
-    def name(self) -> str:
-        return self.record.name
+    def stems(self) -> tuple[StemReport, ...]:
+        return self.report.stems if self.report else ()
+
+    @property
+    def queries(self) -> tuple[QueryTrace, ...]:
+        return self.report.trace.queries if self.report else ()
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,8 @@ class Run:
     """A run with its clips in name order."""
 
     folder: Path
-    about: About
+    about: About | None  # None: it is not finished
     clips: tuple[Clip, ...]
-    is_finished: bool
 
 
 def read_run(folder: Path, reference: Path | None = None, soundscapes: Path | None = None) -> Run:
@@ -49,29 +56,41 @@ def read_run(folder: Path, reference: Path | None = None, soundscapes: Path | No
         UsageError: a folder that does not exist or is no run, or two mixtures of one name.
         InputError: `run.json` is damaged, or no reference belongs to any clip.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder; name the output folder of s5 separate")
-    about = read_about(folder)
-    records = {record.name: record for record in (about.failed if about else ())} | read_records(folder)
-    if not records:
+    run = read_folder(folder)
+    reasons = {failure.name: failure.reason for failure in run.failed} | dict(run.damaged)
+    names = sorted({*run.clips, *reasons})
+    if not names:
         raise UsageError(f"{folder}: holds no record of a clip; name the output folder of s5 separate")
-    references = None if reference is None else _references(_inner(reference, ORACLE_TARGET), records)
-    found = _mixtures(soundscapes, reference)
-    clips = tuple(
-        Clip(
-            record,
-            _mixture(record.file, found.get(name), soundscapes is not None),
-            None if references is None else references[name],
-        )
-        for name, record in sorted(records.items())
+    references = None if reference is None else _references(_inner(reference, ORACLE_TARGET), names)
+    found, recorded = _mixtures(soundscapes, reference), _recorded(run)
+    return Run(
+        folder,
+        run.about,
+        tuple(
+            Clip(
+                name,
+                run.clips.get(name),
+                None if name in run.clips else reasons[name],
+                _mixture(recorded.get(name), found.get(name), soundscapes is not None),
+                None if references is None else references[name],
+            )
+            for name in names
+        ),
     )
-    return Run(folder, about or About(), clips, is_finished=about is not None)
 
 
 def _inner(folder: Path, name: str) -> Path:
     """The folder of that name inside a data set, or the folder itself."""
     inner = folder / name
     return inner if inner.is_dir() else folder
+
+
+def _recorded(run: RunFolder) -> dict[str, Path]:
+    """Where the run says that it found the mixtures."""
+    files = {failure.name: failure.file for failure in run.failed} | {
+        clip.name: clip.file for clip in run.clips.values()
+    }
+    return {name: Path(file) for name, file in files.items() if file}
 
 
 def _mixtures(soundscapes: Path | None, reference: Path | None) -> Mapping[str, Path]:
@@ -81,9 +100,12 @@ def _mixtures(soundscapes: Path | None, reference: Path | None) -> Mapping[str, 
 
 
 def _mixture(recorded: Path | None, found: Path | None, found_first: bool) -> Path | None:
-    """`found_first`: the user said where mixtures are, so that it comes before what the record says."""
+    """`found_first`: the user said where mixtures are, so that it comes before what the record says.
+
+    What the record says may be no path at all; unlike `Path.is_file`, `os.path.isfile` says no to that.
+    """
     order = (found, recorded) if found_first else (recorded, found)
-    return next((path for path in order if path is not None and path.is_file()), None)
+    return next((path for path in order if path is not None and os.path.isfile(path)), None)  # noqa: PTH113
 
 
 def _references(folder: Path, names: Collection[str]) -> dict[str, tuple[SourceFile, ...]]:
@@ -95,7 +117,7 @@ def _references(folder: Path, names: Collection[str]) -> dict[str, tuple[SourceF
         raise UsageError(f"{folder}: no such folder; --reference takes the references or their data set")
     found: dict[str, list[SourceFile]] = {name: [] for name in names}
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        match _owner(path, names):
+        match _owner(path, found):
             case owner, label:
                 found[owner].append(SourceFile(path, label))
     if folder.name != ORACLE_TARGET and not any(found.values()):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from s5cli.report.record import Record
+from s5cli.report.collect import Clip
+from s5cli.score.casa import SourcePair
 from s5cli.score.clip import ClipResult
+from s5cli.trace import Drop
 
 LOW_CONFIDENCE = 0.5
+ALIKE_DB = 3.0  # SDR from which a stem sounds like a reference: less than half of its energy is missing or wrong
 Tone = Literal["bad", "warn", "calm"]
 
 
@@ -22,67 +25,88 @@ class Flag:
     tone: Tone
 
 
-FAILED = Flag("failed", "the run could not separate the clip", "bad")
+FAILED = Flag("failed", "the run could not separate the clip, or its record is damaged", "bad")
 INCOMPLETE = Flag("incomplete", "audio that should be there is missing or damaged", "bad")
-FALSE_ALARM = Flag("false alarm", "a stem whose class no reference has, or one too many", "bad")
+FALSE_ALARM = Flag("false alarm", "the clip has no targets and was given a stem", "bad")
+SURPLUS = Flag("surplus stem", "a stem whose class no reference has, or one too many", "bad")
 MISSED = Flag("missed", "a reference without a stem of its class", "bad")
+WRONG_LABEL = Flag("wrong label", "a stem sounds like a reference of another class", "bad")
 WORSE = Flag("worse than mixture", "a matched stem is further from its reference than the mixture is", "bad")
 CLIPPED = Flag("clipped", "stems went over full scale and were cut there", "warn")
 WARNING = Flag("warning", "the run warned of something", "warn")
 LOW = Flag("low confidence", "a stem was reported with little confidence", "warn")
-DROPPED = Flag("dropped", "a query was asked, and its stem was then judged not to be there", "calm")
-CROWDED = Flag("crowded out", "a query was believed, but the slots went to others", "calm")
-NO_TARGETS = Flag("no targets", "nothing was reported", "calm")
-FLAGS = (
-    FAILED,
-    INCOMPLETE,
-    FALSE_ALARM,
-    MISSED,
-    WORSE,
-    CLIPPED,
-    WARNING,
-    LOW,
-    DROPPED,
-    CROWDED,
-    NO_TARGETS,
-)
+DROPPED = Flag("dropped", "a query was asked, and its stem was then not reported", "calm")
+NOTHING = Flag("nothing reported", "no stem was reported", "calm")
+ALARMS = (FAILED, INCOMPLETE, FALSE_ALARM, SURPLUS, MISSED, WRONG_LABEL, WORSE, CLIPPED, WARNING, LOW)
+
+
+def all_flags(drops: Mapping[str, Drop]) -> tuple[Flag, ...]:
+    """Every flag that a clip may have, the alarming first; `drops` are the rules that the run's system declares."""
+    rules = (_flag_of(rule, drop) for rule, drop in drops.items() if drop.flagged)
+    return (*ALARMS, *rules, DROPPED, NOTHING)
 
 
 def flags_of(
-    record: Record, result: ClipResult | None, is_incomplete: bool = False, low_confidence: float = LOW_CONFIDENCE
+    clip: Clip,
+    result: ClipResult | None,
+    drops: Mapping[str, Drop],
+    is_incomplete: bool = False,
+    low_confidence: float = LOW_CONFIDENCE,
 ) -> tuple[Flag, ...]:
-    """The flags of a clip in the order of `FLAGS`; `result` where it was scored.
+    """The flags of a clip in the order of `all_flags`; `result` where it was scored.
 
-    >>> [flag.name for flag in flags_of(Record("a", failure="not audio"), None)]
+    >>> [flag.name for flag in flags_of(Clip("a", None, "not audio", None, None), None, {})]
     ['failed']
     """
-    if record.failure is not None:
+    if clip.report is None:
         return (FAILED,)
-    raised = {*_of_record(record, low_confidence), *(_of_score(result) if result else ())}
+    raised = {*_of_report(clip, low_confidence), *_of_queries(clip, drops), *(_of_score(result) if result else ())}
     if is_incomplete:
         raised.add(INCOMPLETE)
-    return tuple(flag for flag in FLAGS if flag in raised)
+    return tuple(flag for flag in all_flags(drops) if flag in raised)
 
 
-def _of_record(record: Record, low_confidence: float) -> Iterator[Flag]:
-    if record.clipped_samples:
+def _of_report(clip: Clip, low_confidence: float) -> Iterator[Flag]:
+    if clip.report is not None and clip.report.clipped_samples:
         yield CLIPPED
-    if record.warnings:
+    if clip.report is not None and clip.report.warnings:
         yield WARNING
-    if any(stem.confidence is not None and stem.confidence < low_confidence for stem in record.stems):
+    if any(stem.confidence < low_confidence for stem in clip.stems):
         yield LOW
-    if any(query.dropped_by in {"verify", "gate"} for query in record.queries):
-        yield DROPPED
-    if any(query.dropped_by == "rank" for query in record.queries):
-        yield CROWDED
-    if not record.stems:
-        yield NO_TARGETS
+    if not clip.stems:
+        yield NOTHING
+
+
+def _of_queries(clip: Clip, drops: Mapping[str, Drop]) -> Iterator[Flag]:
+    """Of a rule that the system declares its own flag, if it has one; else a general one for stems that were lost."""
+    for query in clip.queries:
+        drop = drops.get(query.dropped_by or "")
+        if query.reported is None and query.dropped_by and drop:
+            yield _flag_of(query.dropped_by, drop)
+        elif query.reported is None and query.slot is not None:
+            yield DROPPED
+
+
+def _flag_of(rule: str, drop: Drop) -> Flag:
+    return Flag(f"{DROPPED.name}: {rule}", drop.title, "calm")
 
 
 def _of_score(result: ClipResult) -> Iterator[Flag]:
     if result.score.fp:
-        yield FALSE_ALARM
+        yield SURPLUS if result.ref_labels else FALSE_ALARM
     if result.score.fn:
         yield MISSED
+    if wrong_labels(result):
+        yield WRONG_LABEL
     if any(pair.sdri_db < 0 for pair in result.score.pairs):
         yield WORSE
+
+
+def wrong_labels(result: ClipResult) -> list[SourcePair]:
+    """Pairs by sound of a surplus stem and a missed reference: alike, and the stem is closer than the mixture."""
+    ests, refs = ({getattr(pair, side) for pair in result.score.pairs} for side in ("i_est", "i_ref"))
+    return [
+        pair
+        for pair in result.sources.pairs
+        if pair.i_est not in ests and pair.i_ref not in refs and pair.sdr_db >= ALIKE_DB and pair.sdri_db > 0
+    ]

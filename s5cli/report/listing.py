@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from s5cli.labels import CLASSES
-from s5cli.report.collect import Run
-from s5cli.report.flags import FLAGS, Flag
-from s5cli.report.markup import Node, document, node, span
+from s5cli.report.collect import Clip, Run
+from s5cli.report.flags import Flag, all_flags
+from s5cli.report.markup import NONE, Node, document, node, plain, span
 from s5cli.report.page import flag_mark
-from s5cli.report.record import Record
-from s5cli.report.wording import NONE, plain
 from s5cli.score.clip import ClipResult
 from s5cli.score.evaluate import Summary
 from s5cli.score.metric import mean
 
-SEPARATOR = "|"  # of flags and labels in attributes; in neither
+SEPARATOR = "\n"  # of flags and labels in attributes
 TONE_WEIGHT = {"bad": 100, "warn": 10, "calm": 1}  # sorting by flags puts the alarming first
 
 
@@ -27,7 +25,7 @@ class Row:
     """One clip in the list; `key` is the folder of its page."""
 
     key: str
-    record: Record
+    clip: Clip
     flags: tuple[Flag, ...]
     result: ClipResult | None
 
@@ -38,7 +36,7 @@ class Row:
 
     @property
     def stem_labels(self) -> tuple[str, ...]:
-        return tuple(stem.label for stem in self.record.stems)
+        return tuple(stem.label for stem in self.clip.stems)
 
     @property
     def missed_labels(self) -> tuple[str, ...]:
@@ -48,19 +46,19 @@ class Row:
         return tuple(label for i, label in enumerate(self.result.ref_labels) if i not in matched)
 
     @property
-    def false_alarms(self) -> frozenset[int]:
+    def surplus(self) -> frozenset[int]:
         """Numbers of the stems that match no reference."""
         if self.result is None:
             return frozenset()
-        return frozenset(range(len(self.record.stems))) - {pair.i_est for pair in self.result.score.pairs}
+        return frozenset(range(len(self.clip.stems))) - {pair.i_est for pair in self.result.score.pairs}
 
     @property
     def least_confidence(self) -> float | None:
-        return min((stem.confidence for stem in self.record.stems if stem.confidence is not None), default=None)
+        return min((stem.confidence for stem in self.clip.stems), default=None)
 
     @property
     def n_dropped(self) -> int:
-        return sum(query.dropped_by in {"verify", "gate"} for query in self.record.queries)
+        return sum(query.slot is not None and query.reported is None for query in self.clip.queries)
 
 
 @dataclass(frozen=True)
@@ -73,11 +71,11 @@ class Column:
 
 
 CLIP = Column("Clip", "text", "name of the recording")
-LABELS = Column("Labels", "text", "classes of the stems; + false alarm, − missed")
+LABELS = Column("Labels", "text", "classes of the stems, and of references that were missed")
 CAPI = Column("CAPI-SDRi", "number", "the ranking score in dB")
 SI = Column("SI-SDRi", "number", "mean over the matched stems in dB; the level does not change it")
 CONFIDENCE = Column("Confidence", "number", "of the least confident stem")
-DROPPED = Column("Dropped", "number", "queries that were asked and dropped again")
+DROPPED = Column("Dropped", "number", "queries that were asked and not reported")
 FLAGGED = Column("Flags", "number", "what makes a clip worth a look")
 
 
@@ -88,12 +86,13 @@ def listing_html(run: Run, rows: Sequence[Row], scores: Summary | None, clip_fol
         "table",
         {"class": "clips", "id": "clips"},
         node("thead", {}, node("tr", {}, *map(_column_head, columns))),
-        node("tbody", {}, *(_row(row, scores is not None, clip_folder) for row in rows)),
+        node("tbody", {}, *(_row(row, columns, clip_folder) for row in rows)),
     )
     name = run.folder.resolve().name
     content = (
         node("div", {"class": "heading"}, node("h1", {}, name), *_about(run), _tiles(rows, scores)),
-        _filters(rows),
+        _filters(rows, all_flags(run.about.drops if run.about else {})),
+        *([_legend()] if scores else []),
         table,
         node("p", {"class": "nothing", "id": "none", "hidden": ""}, "No clip is like that."),
     )
@@ -101,28 +100,41 @@ def listing_html(run: Run, rows: Sequence[Row], scores: Summary | None, clip_fol
     return document(f"{name} · s5 report", "", "list.js", bar, node("main", {"id": "main"}, *content))
 
 
-# ------------------------------------------------------------------------------------------------------------ the top
+# --- the top ----------------------------------------------------------------------------------------------------------
 def _about(run: Run) -> Iterator[Element]:
     about = run.about
-    if not run.is_finished:
+    if about is None:
         yield node("p", {"class": "notice warn"}, "This run is not finished: it has no run.json yet.")
         return
-    millions = None if about.nparams is None else f"{about.nparams / 1e6:.1f} M parameters"
-    version = None if about.version is None else f"s5cli {about.version}"
-    date = None if about.finished is None else about.finished[:16].replace("T", " ")
-    facts = (about.system, millions, about.device, version, date)
+    millions, date = f"{about.nparams / 1e6:.1f} M parameters", about.finished[:16].replace("T", " ")
+    facts = (about.system, millions, about.device, f"s5cli {about.version}", date)
     yield node("p", {"class": "muted"}, " · ".join(fact for fact in facts if fact))
-    if about.knobs:
-        knobs = ", ".join(f"{name} {value}" for name, value in about.knobs)
-        yield node("details", {"class": "muted"}, node("summary", {}, "Thresholds"), knobs)
+    values = [f"{name} {_setting(value)}" for name, value in [*about.knobs.items(), *about.options.items()]]
+    if values:
+        title = " and ".join(["Thresholds"] * bool(about.knobs) + ["options"] * bool(about.options)).capitalize()
+        yield node("details", {"class": "muted"}, node("summary", {}, title), ", ".join(values))
+
+
+def _setting(value: object) -> str:
+    """A threshold, one for each class, or an option.
+
+    >>> _setting(0.25), _setting("-inf"), _setting({"Speech": 0.5, "Dishes": 0.1}), _setting(True)
+    ('0.25', '−inf', 'by class (0.1 to 0.5)', 'on')
+    """
+    if isinstance(value, Mapping):
+        ends = [_setting(end) for end in sorted(value.values(), key=float)[:: max(1, len(value) - 1)]]
+        return f"by class ({' to '.join(dict.fromkeys(ends))})"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return (value if isinstance(value, str) else f"{value:g}").replace("-", "−")
 
 
 def _tiles(rows: Sequence[Row], scores: Summary | None) -> Element:
-    n_failed = sum(row.record.failure is not None for row in rows)
+    n_failed = sum(row.clip.report is None for row in rows)
     tiles = [
         _tile("clips", f"{len(rows):,}"),
-        _tile("stems", f"{sum(len(row.record.stems) for row in rows):,}"),
-        _tile("without targets", f"{sum(not row.record.stems for row in rows) - n_failed:,}"),
+        _tile("stems", f"{sum(len(row.clip.stems) for row in rows):,}"),
+        _tile("nothing reported", f"{sum(not row.clip.stems for row in rows) - n_failed:,}"),
         _tile("failed", f"{n_failed:,}"),
     ]
     if scores:
@@ -144,8 +156,8 @@ def _percent(value: float | None) -> str:
     return NONE if value is None else f"{plain(value, 1)} %"
 
 
-# -------------------------------------------------------------------------------------------------------- the filters
-def _filters(rows: Sequence[Row]) -> Element:
+# --- the filters ------------------------------------------------------------------------------------------------------
+def _filters(rows: Sequence[Row], known: Sequence[Flag]) -> Element:
     labels = Counter(label for row in rows for label in set(row.labels))
     flags = Counter(flag for row in rows for flag in row.flags)
     options = [node("option", {"value": label}, f"{label} ({labels[label]:,})") for label in CLASSES if labels[label]]
@@ -160,7 +172,7 @@ def _filters(rows: Sequence[Row]) -> Element:
         node(
             "div",
             {"class": "flags", "role": "group", "aria-label": "Flags"},
-            *(_flag_button(flag, flags[flag]) for flag in FLAGS if flags[flag]),
+            *(_flag_button(flag, flags[flag]) for flag in known if flags[flag]),
         ),
         node("output", {"id": "count", "class": "muted numbers", "aria-live": "polite"}, f"{len(rows):,} clips"),
     )
@@ -177,23 +189,27 @@ def _flag_button(flag: Flag, count: int) -> Element:
     return node("button", attributes, f"{flag.name} ", span("numbers", f"{count:,}"))
 
 
-# ----------------------------------------------------------------------------------------------------------- the rows
+# --- the rows ---------------------------------------------------------------------------------------------------------
 def _column_head(column: Column) -> Element:
     button = node("button", {"type": "button", "title": column.meaning}, column.name)
     return node("th", {"scope": "col", "data-kind": column.kind, "aria-sort": "none"}, button)
 
 
-def _row(row: Row, scored: bool, clip_folder: str) -> Element:
+def _row(row: Row, columns: Sequence[Column], clip_folder: str) -> Element:
+    """Of which every cell knows the name of its column, for windows too narrow for a table."""
     result = row.result
+    numbers: dict[Column, tuple[float | None, int]] = {
+        CAPI: (result.score.capi_sdri_db if result else None, 2),
+        SI: (mean(quality.si_sdri_db for quality in result.qualities) if result else None, 2),
+        CONFIDENCE: (row.least_confidence, 2),
+        DROPPED: (row.n_dropped or None, 0),
+    }
     cells = [node("td", {"class": "labels"}, *_chips(row))]
-    if scored:
-        si_sdri_db = mean(quality.si_sdri_db for quality in result.qualities) if result else None
-        cells += [_number(result.score.capi_sdri_db if result else None), _number(si_sdri_db)]
-    cells += [_number(row.least_confidence), _number(row.n_dropped, 0) if row.n_dropped else _number(None)]
+    cells += [_number(column.name, *numbers[column]) for column in columns if column in numbers]
     weight = sum(TONE_WEIGHT[flag.tone] for flag in row.flags)
     flags = [mark for flag in row.flags for mark in (flag_mark(flag), " ")]
     cells.append(node("td", {"class": "flags", "data-value": str(weight)}, *flags))
-    link = node("a", {"href": f"{clip_folder}/{row.key}/index.html"}, row.record.name)
+    link = node("a", {"href": f"{clip_folder}/{row.key}/index.html"}, row.clip.name)
     attributes = {
         "data-key": row.key,
         "data-labels": SEPARATOR.join(row.labels),
@@ -204,20 +220,25 @@ def _row(row: Row, scored: bool, clip_folder: str) -> Element:
 
 def _chips(row: Row) -> Iterator[Node]:
     for number, label in enumerate(row.stem_labels):
-        extra = number in row.false_alarms
-        yield (
-            node("span", {"class": "chip extra", "title": "false alarm"}, f"+ {label}")
-            if extra
-            else span("chip", label)
-        )
+        yield span("chip extra", f"+ {label}") if number in row.surplus else span("chip", label)
         yield " "
     for label in row.missed_labels:
-        yield node("span", {"class": "chip missed", "title": "missed"}, f"− {label}")
+        yield span("chip missed", f"− {label}")
         yield " "
-    if row.record.failure is not None:
-        yield span("muted", row.record.failure)
+    if row.clip.failure is not None:
+        yield span("muted", row.clip.failure)
 
 
-def _number(value: float | None, digits: int = 2) -> Element:
-    attributes = {"class": "number"} | ({} if value is None else {"data-value": repr(float(value))})
+def _legend() -> Element:
+    """What + and − before a label mean."""
+    return node(
+        "p",
+        {"class": "muted", "id": "legend"},
+        *(span("chip extra", "+ Class"), ": a stem that matches no reference; "),
+        *(span("chip missed", "− Class"), ": a reference that no stem matches"),
+    )
+
+
+def _number(name: str, value: float | None, digits: int) -> Element:
+    attributes = {"class": "number", "data-name": name} | ({} if value is None else {"data-value": repr(float(value))})
     return node("td", attributes, plain(value, digits))

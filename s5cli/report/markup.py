@@ -1,12 +1,16 @@
-"""HTML as trees: what is text stays text, however hostile, because only a tree ever becomes markup."""
+"""HTML as trees: what is text stays text, however hostile, because only a tree ever becomes markup. And its numbers."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from s5cli.trace import worded
+
 Node = Element | str
+NONE = "–"
 
 
 def node(name: str, attributes: Mapping[str, str], *children: Node) -> Element:
@@ -61,3 +65,33 @@ def document(title: str, root: str, script: str, *body: Node) -> bytes:
     )
     html = node("html", {"lang": "en"}, head, node("body", {"data-root": root}, *body))
     return f"<!DOCTYPE html>\n{serialised(html)}\n".encode("utf-8", "xmlcharrefreplace")
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def plain(value: float | None, digits: int = 2) -> str:
+    """A number with a real minus, or a dash.
+
+    >>> plain(-1.234), plain(None)
+    ('−1.23', '–')
+    """
+    return NONE if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def decibels(value: float | None) -> str:
+    """One digit and the unit.
+
+    >>> decibels(-9.32)
+    '−9.3 dB'
+    """
+    return f"{plain(value, 1)} dB" if value is not None else NONE
+
+
+def named(name: str, value: float) -> str:
+    """A named number of a system, its unit behind it.
+
+    >>> named("energy_db", -6.02)
+    'energy −6.0 dB'
+    """
+    return re.sub(r" -(?=\d)", " −", worded(name, value))

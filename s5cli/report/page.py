@@ -1,19 +1,19 @@
-"""The page of a clip: what came in, what came out beside what should have, and the decision trail of every query."""
+"""The page of a clip: what came in, what came out beside what should have, and the decision trace of every query."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from s5cli.report.cards import sound_section
 from s5cli.report.collect import Clip
 from s5cli.report.flags import Flag
-from s5cli.report.markup import Node, document, node, span
+from s5cli.report.markup import NONE, Node, document, named, node, plain, span
 from s5cli.report.sounds import Missing, Track
-from s5cli.report.trail import trail_section
-from s5cli.report.wording import plain
+from s5cli.run.record import ClipReport
 from s5cli.score.clip import ClipResult
+from s5cli.trace import QueryTrace
 
 ROOT = "../../"
 
@@ -43,11 +43,14 @@ class Page:
 
 def page_html(page: Page) -> bytes:
     """The page, which lies two folders below the report's own."""
-    record = page.clip.record
-    content = [_heading(page), *_notices(page), sound_section(page.clip, page.tracks, page.result)]
-    if record.queries:
-        content.append(trail_section(record))
-    return document(record.name, ROOT, "clip.js", _navigation(page.place), node("main", {"id": "main"}, *content))
+    clip = page.clip
+    content = [_heading(page), *_notices(page), sound_section(clip, page.tracks, page.result)]
+    if clip.report is not None and clip.queries:
+        content.append(_trace(clip.report))
+    return document(clip.name, ROOT, "clip.js", _navigation(page.place), node("main", {"id": "main"}, *content))
+
+
+# --- the top ----------------------------------------------------------------------------------------------------------
 
 
 def _navigation(place: Place) -> Element:
@@ -90,13 +93,13 @@ def _facts(page: Page) -> Iterator[Element]:
     if result is not None:
         yield _fact("CAPI-SDRi", f"{plain(result.score.capi_sdri_db)} dB")
         yield _fact("matched", str(result.score.tp))
-        yield _fact("false alarms", str(result.score.fp))
+        yield _fact("surplus", str(result.score.fp))
         yield _fact("missed", str(result.score.fn))
     durations = [track.duration_s for track in page.tracks if isinstance(track, Track)]
     if durations:
         yield _fact("length", f"{durations[0]:.2f} s")
-    if page.clip.record.clipped_samples:
-        yield _fact("clipped", f"{page.clip.record.clipped_samples} samples")
+    if page.clip.report is not None and page.clip.report.clipped_samples:
+        yield _fact("clipped", f"{page.clip.report.clipped_samples} samples")
     if page.clip.mixture is not None:
         yield _fact("mixture", str(page.clip.mixture))
 
@@ -106,10 +109,84 @@ def _fact(name: str, value: str) -> Element:
 
 
 def _notices(page: Page) -> Iterator[Element]:
-    record = page.clip.record
-    if record.failure is not None:
-        yield node("p", {"class": "notice bad"}, node("strong", {}, "Not separated. "), record.failure)
+    if page.clip.failure is not None:
+        yield node("p", {"class": "notice bad"}, node("strong", {}, "Not separated. "), page.clip.failure)
     for trouble in page.troubles:
         yield node("p", {"class": "notice bad"}, trouble)
-    for warning in record.warnings:
+    for warning in page.clip.report.warnings if page.clip.report else ():
         yield node("p", {"class": "notice warn"}, node("strong", {}, "Warning. "), warning)
+
+
+# --- the decision trace -----------------------------------------------------------------------------------------------
+
+
+def _trace(report: ClipReport) -> Element:
+    """A table with a row for each query, in the order and under the names that the system gave, window by window."""
+    stages = stage_names(report.trace.queries)
+    columns = ("Query", "Slot", "Confidence", *stages, "Outcome")
+    windows = [(f"Window from {start_s:g} s", trace.queries) for start_s, trace in report.by_window]
+    bodies = [_body(queries, stages, title) for title, queries in windows or [("", report.trace.queries)]]
+    head = node("thead", {}, node("tr", {}, *(node("th", {"scope": "col"}, name) for name in columns)))
+    scroll = {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": "Decision trace"}
+    return node(
+        "section",
+        {"aria-labelledby": "trace"},
+        node("h2", {"id": "trace"}, "Decision trace"),
+        node("div", scroll, node("table", {"class": "trace"}, head, *bodies)),
+    )
+
+
+def stage_names(queries: Iterable[QueryTrace]) -> list[str]:
+    """The stages of several queries in one order; a stage that only some met stands after the one that it followed.
+
+    >>> from s5cli.trace import Stage
+    >>> met = (["tag", "end"], ["tag", "redo"])
+    >>> a, b = (QueryTrace("Speech", 1, stages=tuple(map(Stage, names))) for names in met)
+    >>> stage_names([a, b])
+    ['tag', 'redo', 'end']
+    """
+    order: list[str] = []
+    for query in queries:
+        place = 0
+        for stage in query.stages:
+            if stage.name not in order:
+                order.insert(place, stage.name)
+            place = order.index(stage.name) + 1
+    return order
+
+
+def _body(queries: Sequence[QueryTrace], stages: Sequence[str], title: str) -> Element:
+    head = node("th", {"colspan": str(len(stages) + 4), "scope": "rowgroup"}, title)
+    rows = [_query_row(query, stages) for query in queries]
+    return node("tbody", {}, *([node("tr", {"class": "window"}, head)] if title else ()), *rows)
+
+
+def _query_row(query: QueryTrace, stages: Sequence[str]) -> Element:
+    state = "kept" if query.reported is not None else "asked" if query.slot is not None else "unasked"
+    return node(
+        "tr",
+        {"class": state},
+        node("th", {"scope": "row"}, query.label),
+        node("td", {}, NONE if query.slot is None else str(query.slot)),
+        node("td", {}, plain(query.confidence)),
+        *(node("td", {"class": "said"}, *_said(query, name)) for name in stages),
+        node("td", {"class": "outcome"}, *_outcome(query)),
+    )
+
+
+def _said(query: QueryTrace, name: str) -> Iterator[Node]:
+    """The numbers and notes of a stage; where it has neither, that the query met it."""
+    met = [stage for stage in query.stages if stage.name == name]
+    for stage in met:
+        yield from (node("span", {}, named(number, value)) for number, value in stage.numbers.items())
+        if stage.note or not stage.numbers:
+            yield span("muted", stage.note or "yes")
+    if not met:
+        yield NONE
+
+
+def _outcome(query: QueryTrace) -> tuple[Node, ...]:
+    if query.reported is not None:
+        return (node("a", {"href": f"#stem-{query.reported}"}, f"stem {query.reported}"),)
+    reason = query.reason or "not reported"
+    return (span("by", query.dropped_by), f": {reason}") if query.dropped_by else (reason,)

@@ -71,15 +71,15 @@ class Track:
     gain_db: float  # that was applied for listening, never to stems or references
 
 
-def read_sounds(clip: Clip, channel_order: str | None) -> tuple[Sound | Missing, ...]:
-    """Mixture channel 0, the stems, the references, in this order."""
-    return tuple(_read(source, channel_order) for source in _sources(clip))
+def read_sounds(clip: Clip, folder: Path, channel_order: str | None) -> tuple[Sound | Missing, ...]:
+    """Mixture channel 0, the stems (in the run's folder), the references, in this order."""
+    return tuple(_read(source, channel_order) for source in _sources(clip, folder))
 
 
-def _sources(clip: Clip) -> Iterator[Source]:
+def _sources(clip: Clip, folder: Path) -> Iterator[Source]:
     yield Source("mixture", 0, "channel 0", clip.mixture)
-    for number, stem in enumerate(clip.record.stems):
-        yield Source("stem", number, stem.label, stem.path)
+    for number, stem in enumerate(clip.stems):
+        yield Source("stem", number, stem.label, folder / stem.file)
     for number, reference in enumerate(clip.references or ()):
         yield Source("reference", number, reference.label, reference.path)
 
@@ -98,7 +98,7 @@ def _read(source: Source, channel_order: str | None) -> Sound | Missing:
     return Sound(source, channel * np.float32(np.sqrt(2)) if is_fuma else channel)
 
 
-# ------------------------------------------------------------------------------------------------------------- scores
+# --- scores -----------------------------------------------------------------------------------------------------------
 def score(clip: Clip, sounds: Sequence[Sound | Missing]) -> ClipResult | None:
     """The clip's scores; None where there are no references, a sound is missing, or the run failed.
 
@@ -106,7 +106,7 @@ def score(clip: Clip, sounds: Sequence[Sound | Missing]) -> ClipResult | None:
         InputError: a stem or reference is not as long as the mixture.
     """
     there = [sound for sound in sounds if isinstance(sound, Sound)]
-    if clip.references is None or clip.record.failure is not None or len(there) < len(sounds):
+    if clip.references is None or clip.report is None or len(there) < len(sounds):
         return None
     mixture = there[0].samples
     stems, references = ([sound for sound in there if sound.source.role == role] for role in ("stem", "reference"))
@@ -129,7 +129,7 @@ def _stacked(sounds: Sequence[Sound], n_samples: int) -> Samples:
     return audio
 
 
-# ------------------------------------------------------------------------------------------------------------- tracks
+# --- tracks -----------------------------------------------------------------------------------------------------------
 def write_tracks(sounds: Sequence[Sound | Missing], folder: Path, link: bool) -> tuple[Track | Missing, ...]:
     """Audio and pictures of all sounds that are there into a page's folder; the pictures share one scale.
 

@@ -26,6 +26,7 @@ from s5cli.report.flags import LOW_CONFIDENCE, Flag, flags_of
 from s5cli.report.listing import Row, listing_html
 from s5cli.report.page import Page, Place, page_html
 from s5cli.report.sounds import Missing, read_sounds, score, write_tracks
+from s5cli.run.record import About
 from s5cli.score.clip import ClipResult
 from s5cli.score.evaluate import Summary, summary
 
@@ -87,7 +88,7 @@ class Report:
             "kind": KIND,
             "s5cli": __version__,
             "run": str(self.run.folder.resolve()),
-            "finished": self.run.is_finished,
+            "finished": self.run.about is not None,
             "flags": self.flag_counts,
             "capi_sdri_db": self.scores and self.scores.capi_sdri_db,
             "clips": [_clip_json(*both) for both in zip(self.run.clips, self.outcomes, strict=True)],
@@ -98,7 +99,7 @@ def _clip_json(clip: Clip, outcome: Outcome) -> dict[str, Any]:
     return {
         "name": clip.name,
         "page": f"{CLIPS}/{outcome.key}/index.html",
-        "labels": [stem.label for stem in clip.record.stems],
+        "labels": [stem.label for stem in clip.stems],
         "ref_labels": None if clip.references is None else [reference.label for reference in clip.references],
         "capi_sdri_db": outcome.result and outcome.result.score.capi_sdri_db,
         "flags": [flag.name for flag in outcome.flags],
@@ -134,14 +135,14 @@ def write_report(run: Run, out: Path, options: Options = Options(), progress: Pr
 def write_list(report: Report, folder: Path) -> None:
     """What needs all clips, and what needs none: the list, `report.json`, style and scripts."""
     clips = zip(report.run.clips, report.outcomes, strict=True)
-    rows = [Row(outcome.key, clip.record, outcome.flags, outcome.result) for clip, outcome in clips]
+    rows = [Row(outcome.key, clip, outcome.flags, outcome.result) for clip, outcome in clips]
     (folder / "index.html").write_bytes(listing_html(report.run, rows, report.scores, CLIPS))
     for name in ASSETS:
         (folder / name).write_bytes(resources.files("s5cli.report").joinpath("assets", name).read_bytes())
     (folder / RECORD).write_text(json.dumps(report.to_json(), indent=1), encoding="utf-8")
 
 
-# ---------------------------------------------------------------------------------------------------------- the folder
+# --- the folder -------------------------------------------------------------------------------------------------------
 def _check(out: Path, overwrite: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
@@ -196,13 +197,14 @@ def _digest(name: str) -> str:
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-# ----------------------------------------------------------------------------------------------------------- the pages
+# --- the pages --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Job:
+    run: Path
+    about: About | None
     clip: Clip
     place: Place
     folder: Path
-    channel_order: str | None
     options: Options
 
 
@@ -211,10 +213,11 @@ def _jobs(run: Run, stage: Path, options: Options) -> list[_Job]:
     around = [None, *keys, None]
     return [
         _Job(
+            run.folder,
+            run.about,
             clip,
             Place(key, number, len(keys), around[number - 1], around[number + 1]),
             stage / CLIPS / key,
-            run.about.channel_order,
             options,
         )
         for number, (clip, key) in enumerate(zip(run.clips, keys, strict=True), 1)
@@ -241,9 +244,9 @@ def _start_worker() -> None:
 
 def _make(job: _Job) -> Outcome:
     """Everything of one clip: sounds read once, scored, drawn, and shown on its page."""
-    clip = job.clip
+    clip, about = job.clip, job.about
     job.folder.mkdir(parents=True)
-    sounds = read_sounds(clip, job.channel_order)
+    sounds = read_sounds(clip, job.run, about.channel_order if about else None)
     missing = [sound for sound in sounds if isinstance(sound, Missing) and _is_expected(sound, clip)]
     unscored: tuple[str, ...] = ()
     result = None
@@ -253,11 +256,11 @@ def _make(job: _Job) -> Outcome:
         unscored = (str(error),)
     tracks = write_tracks(sounds, job.folder, job.options.link)
     troubles = (*(sound.trouble for sound in missing), *unscored)
-    flags = flags_of(clip.record, result, bool(troubles), job.options.low_confidence)
+    flags = flags_of(clip, result, about.drops if about else {}, bool(troubles), job.options.low_confidence)
     (job.folder / "index.html").write_bytes(page_html(Page(clip, job.place, tracks, result, flags, unscored)))
     return Outcome(job.place.key, flags, result, troubles)
 
 
 def _is_expected(sound: Missing, clip: Clip) -> bool:
     """Nobody said where the mixture is, or the run could not read it either: no surprise."""
-    return sound.source.path is not None and not (sound.source.role == "mixture" and clip.record.failure is not None)
+    return sound.source.path is not None and not (sound.source.role == "mixture" and clip.report is None)

@@ -30,7 +30,7 @@ def empty(run: Path, clip: str) -> None:
     record = json.loads((run / f"{clip}.json").read_text())
     for stem in record["stems"]:
         (run / stem["file"]).unlink()
-    (run / f"{clip}.json").write_text(json.dumps(record | {"stems": [], "dropped": [], "queries": []}))
+    (run / f"{clip}.json").write_text(json.dumps(record | {"stems": [], "queries": []}))
 
 
 @pytest.fixture

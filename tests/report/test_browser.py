@@ -137,7 +137,7 @@ def test_every_page_loads_whole_and_from_the_folder_alone(browser, moved):
         assert len(browser.find_elements(By.TAG_NAME, "h1")) == 1
 
 
-def test_a_clip_shows_its_sounds_and_its_trail(browser, moved):
+def test_a_clip_shows_its_sounds_and_its_trace(browser, moved):
     go(browser, moved, page_of(CLIP))
     cards = [card.text.split("\n")[:3] for card in browser.find_elements(By.TAG_NAME, "figcaption")]
     titles = [card[1] for card in cards]
@@ -156,12 +156,14 @@ def test_a_clip_shows_its_sounds_and_its_trail(browser, moved):
     alts = browser.execute_script("return [...document.images].map((img) => img.alt)")
     assert labels[1] == "Stem 0, Speech"
     assert alts == [f"Spectrogram of {label}" for label in labels]
-    rows = browser.find_elements(By.CSS_SELECTOR, ".trail tbody tr")
+    rows = browser.find_elements(By.CSS_SELECTOR, ".trace tbody tr")
     assert len(rows) > 1
     assert rows[0].text.startswith("Speech 0")
     assert rows[0].text.endswith("stem 0")
-    assert "dropped" in clip["flags"]
+    assert "dropped: gate" in clip["flags"]
     assert any("gate: confidence" in row.text for row in rows)
+    browser.find_element(By.LINK_TEXT, "stem 0").click()
+    assert browser.execute_script("return document.querySelector('.track:target').id") == "stem-0"
 
 
 # ------------------------------------------------------------------------------------------------------- sort, filter
@@ -202,7 +204,7 @@ def test_filters_narrow_the_list_together(browser, moved):
     press(browser, "/", "KEYBOARD")
     eventually(lambda: names(browser), ["dishes_keyboard", "speech_pour_percussion"])
     assert count(browser) == "2 of 4 clips"
-    dropped = browser.find_element(By.CSS_SELECTOR, "[data-flag='dropped']")
+    dropped = browser.find_element(By.CSS_SELECTOR, "[data-flag='dropped: gate']")
     dropped.click()
     assert dropped.get_attribute("aria-pressed") == "true"
     eventually(lambda: names(browser), ["dishes_keyboard"])
@@ -336,16 +338,75 @@ def test_help_lists_the_keys_and_closes(browser, moved):
     assert browser.title == CLIP
 
 
-@pytest.mark.parametrize("width", [400, 800, 1400])
-def test_no_page_is_wider_than_its_window(browser, moved, width):
-    browser.set_window_size(width, 900)
-    try:
-        for page in ("index.html", page_of(CLIP), page_of("dishes_keyboard")):
-            go(browser, moved, page)
-            inner, needed = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
-            assert needed <= inner, page
-    finally:
-        browser.set_window_size(1400, 1000)
+CUT_OFF = """
+const room = document.documentElement.clientWidth;
+const parts = document.querySelectorAll("#clips th, #clips td, #clips a, #clips .chip, #clips .flag");
+return [...parts].filter((element) => {
+  const {left, right} = element.getBoundingClientRect();
+  return left < 0 || right > room;
+}).map((element) => element.textContent);
+"""
+UNUSED_PX = """
+return [...document.querySelectorAll(".pair, .alone")].map((row) => {
+  const cards = [...row.children].map((card) => card.getBoundingClientRect());
+  const {width, height} = row.getBoundingClientRect();
+  return height - cards.reduce((sum, card) => sum + card.width * card.height, 0) / width;
+});
+"""
+
+
+@pytest.fixture
+def resized(browser):
+    """Makes the window so many pixels wide, which may be less than Chromium's own windows can be."""
+
+    def to(width: int) -> None:
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    yield to
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("width", [320, 400, 800, 961, 1400])
+def test_no_page_is_wider_than_its_window_and_the_list_is_not_cut_off(browser, moved, resized, width):
+    resized(width)
+    for page in (page_of(CLIP), page_of("dishes_keyboard"), "index.html"):
+        go(browser, moved, page)
+        inner, needed = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
+        assert (inner, needed <= inner) == (width, True), page
+    assert browser.execute_script(CUT_OFF) == []
+    head(browser, "CAPI-SDRi").click()
+    assert sorting(browser, "CAPI-SDRi") == "ascending"
+    assert len(names(browser)) == 4
+
+
+def test_numbers_carry_their_names_where_the_list_is_no_table(browser, moved, resized):
+    script = """return [...document.querySelectorAll('#clips td.number[data-value]')]
+      .map((cell) => getComputedStyle(cell, '::before').content)"""
+    shown = {"CAPI-SDRi", "SI-SDRi", "Confidence", "Dropped"}
+    for width, expected in ((400, {f'"{name} "' for name in shown}), (1400, {"none"})):
+        resized(width)
+        go(browser, moved)
+        assert set(browser.execute_script(script)) == expected
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_cards_leave_no_half_page_empty(browser, moved, resized, width):
+    resized(width)
+    for page in (CLIP, "dishes_keyboard", "speech_pour_percussion"):
+        go(browser, moved, page_of(page))
+        assert "missed" in browser.find_element(By.CSS_SELECTOR, ".heading .flags").text
+        unused_px = browser.execute_script(UNUSED_PX)
+        assert len(unused_px) >= 2
+        assert max(unused_px) < 30
+
+
+def test_plus_and_minus_are_explained_where_they_are(browser, moved, made, tmp_path):
+    go(browser, moved)
+    legend = browser.find_element(By.ID, "legend").text
+    assert legend == "+ Class: a stem that matches no reference; − Class: a reference that no stem matches"
+    go(browser, write_report(read_run(made), tmp_path / "report").folder)
+    assert browser.find_elements(By.ID, "legend") == []  # without references there is neither
 
 
 # -------------------------------------------------------------------------------------------------- names, many clips
@@ -393,8 +454,9 @@ def write_records(folder: Path, n_clips: int) -> None:
         for slot in range(dice.randrange(4)):
             label = dice.choice(CLASSES)
             stem = {"file": f"{name}_{slot}_{label}.wav", "label": label, "confidence": dice.random(), "slot": slot}
-            stems.append(stem | {"support": 0.5, "energy_db": -9.0, "separator": "a"})
-        record = {"name": name, "duration_s": 10.0, "stems": stems, "dropped": [], "warnings": []}
+            stems.append(stem | {"energy_db": -9.0, "numbers": {"support": 0.5}})
+        record = {"name": name, "duration_s": 10.0, "stems": stems, "queries": [], "warnings": []}
+        record |= {"clipped_samples": 0, "file": ""}
         (folder / f"{name}.json").write_text(json.dumps(record))
 
 
@@ -403,7 +465,7 @@ def test_the_whole_evaluation_set_loads_sorts_and_filters_at_once(browser, tmp_p
     write_records(tmp_path / "run", 2567)
     run = read_run(tmp_path / "run")
     keys = page_keys([clip.name for clip in run.clips])
-    outcomes = [Outcome(key, flags_of(clip.record, None), None, ()) for key, clip in zip(keys, run.clips, strict=True)]
+    outcomes = [Outcome(key, flags_of(clip, None, {}), None, ()) for key, clip in zip(keys, run.clips, strict=True)]
     write_list(Report(tmp_path, run, tuple(outcomes), None), tmp_path)
     assert (tmp_path / "index.html").stat().st_size < 3_000_000
     go(browser, tmp_path)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -18,11 +19,12 @@ from matplotlib.image import imread
 
 from s5cli.cli import exit_code
 from s5cli.errors import UsageError
+from s5cli.official import SourceFile
 from s5cli.report.collect import read_run
 from s5cli.report.write import Options, page_keys, write_report
 from s5cli.score.evaluate import evaluate
 from tests.report.conftest import EXAMPLES, ORACLE
-from tests.report.test_record import change
+from tests.report.test_collect import QUERY, change
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +46,7 @@ def start(*args: object, **how: object) -> subprocess.Popen:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
 
 
-# ------------------------------------------------------------------------------------------------------------ content
+# --- content ----------------------------------------------------------------------------------------------------------
 def test_scores_are_those_of_evaluate(reported, made):
     expected = evaluate(made, ORACLE)
     assert {outcome.result.soundscape: outcome.result.to_json() for outcome in reported.outcomes} == {
@@ -57,16 +59,21 @@ def test_scores_are_those_of_evaluate(reported, made):
 def test_flags_say_what_the_records_and_the_scores_say(reported):
     found = flags(reported)
     for clip, outcome in zip(reported.run.clips, reported.outcomes, strict=True):
-        record, result = clip.record, outcome.result
+        stems, queries, result = clip.stems, clip.queries, outcome.result
+        rules = {rule: drop.flagged for rule, drop in reported.run.about.drops.items()}
+        assert set(rules.values()) == {True, False}
         expected = {
-            "false alarm": result.score.fp > 0,
+            "false alarm": stems and not clip.references,
+            "surplus stem": clip.references and result.score.fp > 0,
             "missed": result.score.fn > 0,
-            "low confidence": any(stem.confidence < 0.5 for stem in record.stems),
-            "dropped": any(query.dropped_by in {"verify", "gate"} for query in record.queries),
-            "no targets": not record.stems,
+            "low confidence": any(stem.confidence < 0.5 for stem in stems),
+            "nothing reported": not stems,
+            **{f"dropped: {rule}": rules[rule] and any(q.dropped_by == rule for q in queries) for rule in rules},
         }
         assert {name for name in found[clip.name] if name in expected} == {name for name in expected if expected[name]}
-    assert found["no_target"] == ["no targets"]
+        assert "dropped" not in found[clip.name]
+    assert found["no_target"] == ["nothing reported"]
+    assert any(name.startswith("dropped: ") for flagged in found.values() for name in flagged)
     assert any("low confidence" in flagged for flagged in found.values())
 
 
@@ -77,7 +84,8 @@ def test_every_sound_is_there_as_it_was(reported):
         channel, rate_hz = soundfile.read(folder / "mixture.flac", dtype="int16")
         assert rate_hz == 32_000
         assert np.array_equal(channel, mixture[:, 0])
-        sources = [("stem", stem) for stem in clip.record.stems] + [("reference", one) for one in clip.references]
+        stems = [SourceFile(reported.run.folder / stem.file, stem.label) for stem in clip.stems]
+        sources = [("stem", stem) for stem in stems] + [("reference", one) for one in clip.references]
         names = {path.name for path in folder.iterdir()} - {"mixture.flac", "mixture.png", "index.html"}
         assert len(names) == 2 * len(sources)
         for role in ("stem", "reference"):
@@ -89,11 +97,123 @@ def test_every_sound_is_there_as_it_was(reported):
 def test_clipping_warnings_and_low_confidence_are_flagged(run, tmp_path):
     change(run / "no_target.json", clipped_samples=3, warnings=["channel 0 is 3 dB below channel 1"])
     report = write_report(read_run(run), tmp_path / "report", Options(low_confidence=0.8))
-    assert flags(report)["no_target"] == ["clipped", "warning", "no targets"]
+    assert flags(report)["no_target"] == ["clipped", "warning", "nothing reported"]
     assert "low confidence" in flags(report)["clapping_two_speakers"]
     page = (report.folder / "clips" / "no_target" / "index.html").read_text()
     assert "channel 0 is 3 dB below channel 1" in page
     assert "3 samples" in page
+
+
+def test_rules_are_flagged_by_the_names_and_titles_that_the_run_gives(run, tmp_path):
+    """And those of an unfinished run in general, where a stem was lost."""
+    drops = {"late": {"title": "came too late", "flagged": True}, "dull": {"title": "dull", "flagged": False}}
+    change(run / "run.json", drops=drops)
+    dull, late, other = (
+        QUERY | {"dropped_by": rule, "reason": "so it is", "reported": None} for rule in ("dull", "late", "other")
+    )
+    for name, queries in (
+        ("clapping_two_speakers", [other]),
+        ("dishes_keyboard", [dull]),
+        ("no_target", [late | {"slot": None}, dull]),
+        ("speech_pour_percussion", [other | {"slot": None}]),
+    ):
+        change(run / f"{name}.json", stems=[], queries=queries)
+    report = write_report(read_run(run), tmp_path / "report")
+    found = flags(report)
+    assert {flagged.pop() for flagged in found.values()} == {"nothing reported"}
+    assert [*found.values()] == [["dropped"], [], ["dropped: late"], []]
+    assert 'data-flag="dropped: late" title="came too late"' in (report.folder / "index.html").read_text()
+    (run / "run.json").unlink()
+    found = flags(write_report(read_run(run), tmp_path / "again"))
+    assert ["dropped" in flagged for flagged in found.values()] == [True, True, True, False]
+
+
+def test_thresholds_and_options_are_told_whatever_they_are(run, tmp_path):
+    knobs = {"level_db": -20.5, "logit": "-inf", "share": {"Speech": 0.5, "Cough": 0.25}, "one": {"Speech": 0.1}}
+    change(run / "run.json", knobs=knobs | {"none": {}}, options={"whisper": False, "stages": 3, "preset": "<b>"})
+    page = (write_report(read_run(run), tmp_path / "report").folder / "index.html").read_text()
+    assert "<summary>Thresholds and options</summary>level_db −20.5, logit −inf, share by class (0.25 to 0.5)," in page
+    assert " one by class (0.1), none by class (), whisper off, stages 3, preset &lt;b&gt;<" in page
+
+
+def answered_by(run: Path, clip: str, *stems: tuple[str, str]) -> None:
+    """Makes the run one that gave the sounds of these references as stems, each (file, label)."""
+    told = []
+    for number, (reference, label) in enumerate(stems):
+        file = f"{clip}_{number}_{label}.wav"
+        soundfile.write(run / file, *soundfile.read(ORACLE / reference))
+        told.append({"file": file, "label": label, "slot": number, "confidence": 1.0, "energy_db": 0.0, "numbers": {}})
+    change(run / f"{clip}.json", stems=told)
+
+
+def cards(report, clip: str) -> list[list[tuple[str, str]]]:
+    """Role with number and verdict of the cards of each row below the mixture."""
+    page = (report.folder / "clips" / clip / "index.html").read_text()
+    card = re.compile(r'<span class="role">(\w+ \d)</span><strong>\w+</strong>(?:<span class="flag \w+">([\w ]+)<)?')
+    rows = re.split(r'<div class="(?:pair|alone)">', page)[1:]
+    return [card.findall(row) for row in rows]
+
+
+def test_a_right_sound_under_a_wrong_label_stands_beside_its_reference(run, tmp_path):
+    clip = "speech_pour_percussion"
+    answered_by(run, clip, (f"{clip}_1_Pour.flac", "Cough"), (f"{clip}_0_Speech.flac", "Speech"))
+    report = write_report(read_run(run, ORACLE), tmp_path / "report")
+    assert cards(report, clip) == [
+        [("Stem 1", "matched"), ("Reference 0", "")],
+        [("Stem 0", "wrong label"), ("Reference 1", "missed")],
+        [("Reference 2", "missed")],
+    ]
+    assert {"surplus stem", "missed", "wrong label"} <= set(flags(report)[clip])
+    assert "dB by sound" in (report.folder / "clips" / clip / "index.html").read_text()
+
+
+def test_a_sound_like_none_of_the_references_is_surplus(run, tmp_path):
+    answered_by(run, "dishes_keyboard", ("speech_pour_percussion_1_Pour.flac", "Pour"))
+    report = write_report(read_run(run, ORACLE), tmp_path / "report")
+    assert cards(report, "dishes_keyboard") == [
+        [("Stem 0", "surplus"), ("Reference 0", "missed")],
+        [("Reference 1", "missed")],
+    ]
+    assert "wrong label" not in flags(report)["dishes_keyboard"]
+
+
+def test_a_stem_where_there_is_no_target_is_a_false_alarm(run, tmp_path):
+    answered_by(run, "no_target", ("speech_pour_percussion_1_Pour.flac", "Pour"))
+    report = write_report(read_run(run, ORACLE), tmp_path / "report")
+    assert flags(report)["no_target"] == ["false alarm"]
+    assert cards(report, "no_target") == [[("Stem 0", "false alarm")]]
+    assert report.scores.false_alarm_percent == 100  # as evaluate counts
+    assert sum("false alarm" in flagged for flagged in flags(report).values()) == 1
+
+
+def test_the_trace_has_a_column_for_every_stage_that_the_system_named(run, tmp_path):
+    stages = [
+        {"stage": "hear", "numbers": {"p": 0.25, "onset_s": 1.5}},
+        {"stage": "again <b>", "numbers": {"level_db": -6.02}, "note": "left one taken"},
+    ]
+    told = [
+        QUERY | {"stages": [stages[0], {"stage": "end", "numbers": {}}], "reported": None, "dropped_by": "late"},
+        QUERY | {"stages": stages, "slot": None, "reported": None, "reason": "no place <b>"},
+    ]
+    change(run / "no_target.json", queries=told)
+    page = (write_report(read_run(run), tmp_path / "report").folder / "clips" / "no_target" / "index.html").read_text()
+    table = page[page.index('<table class="trace">') :]
+    heads = ["Query", "Slot", "Confidence", "hear", "again &lt;b&gt;", "end", "Outcome"]
+    assert re.findall(r'<th scope="col">(.*?)</th>', table) == heads
+    rows = [re.findall(r"<td.*?>(.*?)</td>", row) for row in table.split("<tr")[2:]]
+    hear, met = "<span>p 0.25</span><span>onset 1.50 s</span>", '<span class="muted">yes</span>'
+    assert rows[0] == ["0", "1.00", hear, "–", met, '<span class="by">late</span>: not reported']
+    again = '<span>level −6.0 dB</span><span class="muted">left one taken</span>'
+    assert rows[1] == ["–", "1.00", hear, again, "–", "no place &lt;b&gt;"]
+
+
+def test_cards_show_the_numbers_that_the_system_named(run, tmp_path):
+    content = json.loads((run / "dishes_keyboard.json").read_text())
+    stems = [stem | {"numbers": {"snr_db": -3.25, "angle_deg": 12.0}} for stem in content["stems"]]
+    change(run / "dishes_keyboard.json", stems=stems)
+    folder = write_report(read_run(run), tmp_path / "report").folder / "clips" / "dishes_keyboard"
+    told = "<span>snr −3.2 dB</span><span>angle 12.0 °</span>"
+    assert (folder / "index.html").read_text().count(told) == len(stems)
 
 
 def test_a_loud_recording_is_turned_down_to_be_heard(run, tmp_path):
@@ -131,7 +251,7 @@ def test_a_long_recording_is_drawn_whole_and_told_by_windows(tmp_path):
     assert "15.00 s" in page
 
 
-# ------------------------------------------------------------------------------------------------- sounds not there
+# --- sounds not there -------------------------------------------------------------------------------------------------
 def test_a_missing_stem_is_shown_and_told(run, tmp_path, capfd):
     (run / "dishes_keyboard_1_MusicalKeyboard.wav").unlink()
     (run / "clapping_two_speakers_0_Speech.wav").write_bytes(b"RIFF")
@@ -181,7 +301,9 @@ def test_a_failed_clip_has_a_page_with_the_reason(run, tmp_path):
     assert report.scores.n_clips == 4
 
 
-# --------------------------------------------------------------------------------------------------------- the folder
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
 def test_workers_do_not_change_the_files(reported, made, tmp_path):
     again = write_report(read_run(made, ORACLE), tmp_path / "report", Options(workers=2))
     assert files(again.folder) == files(reported.folder)

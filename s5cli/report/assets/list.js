@@ -9,7 +9,7 @@
   const flags = [...document.querySelectorAll("#filters [data-flag]")];
   const count = document.getElementById("count");
   const none = document.getElementById("none");
-  const words = (text) => (text ? text.split("|") : []);
+  const words = (text) => (text ? text.split("\n") : []);
   const rows = [...body.rows].map((row) => ({
     row,
     key: row.dataset.key,
