@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-import os
+import random
 import subprocess
 import sys
 import zipfile
@@ -15,7 +15,7 @@ from s5cli.cli import exit_code
 from s5cli.weights import registry
 from tests.weights.server import Server
 
-CONTENT = os.urandom(2000)
+CONTENT = random.Random(0).randbytes(2000)
 
 
 def s5(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,7 @@
 """Downloads from a real server that cuts, lies, changes its mind, and serves hostile archives."""
 
 import hashlib
-import os
+import random
 import threading
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from s5cli.weights.registry import Registry, Table
 from tests.weights.server import Server
 from tests.weights.tiny import registry_of
 
-CONTENT = os.urandom(300_000)
+CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 

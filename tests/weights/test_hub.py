@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import subprocess
 import sys
 import zipfile
@@ -16,7 +17,7 @@ from tests.weights.server import Server
 from tests.weights.tiny import registry_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-CONTENT = os.urandom(5000)
+CONTENT = random.Random(0).randbytes(5000)
 
 
 @pytest.fixture
