@@ -14,11 +14,14 @@ def tune(
     data: Annotated[Path, typer.Option(help="Development set: a folder with soundscape/ and oracle_target/.")],
     cache: Annotated[Path, typer.Option(metavar="DIR", help="Where evidence is kept, for this search and later ones.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Thresholds as TOML.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the system; may be repeated.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Clips that go through networks together.")] = 4,
     folds: Annotated[int, typer.Option(metavar="N", min=0, help="Folds of the cross-validation; 0: none.")] = 5,
     max_new_lists: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Query lists that the search may newly ask (2 a clip).")
+        int | None, typer.Option(metavar="N", min=0, help="Query lists asked beyond those of the defaults (2 a clip).")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the folds.")] = 0,
     workers: Annotated[
@@ -39,31 +42,32 @@ def tune(
     Networks run once for each clip and query list. What they said is kept in the cache, so that an interrupted search
     goes on where it was, and every later one is a matter of minutes. The thresholds go to `s5 separate --thresholds`.
     """
+    from s5cli.knobs import read_options
     from s5cli.score.plots import prepare
     from s5cli.tune.plots import draw
-    from s5cli.tune.result import check_place
-    from s5cli.tune.summary import lines
+    from s5cli.tune.result import check_place, lines
+    from s5cli.tune.trials import usable_workers
     from s5cli.tune.tuner import Options
     from s5cli.tune.tuner import tune as search
-    from s5cli.tune.workers import usable_workers
 
     if out is not None:
         check_place(out)
     if plots is not None:
         prepare(plots)
     n_workers = workers or usable_workers()
-    options = Options(device, batch_size, folds, max_new_lists, seed, n_workers, offline, accept_licence)
-    found = search(system, data, cache, options, Teller())
+    chosen = read_options(option or [])
+    options = Options(device, batch_size, folds, max_new_lists, seed, n_workers, offline, accept_licence, chosen)
+    found = search(system, data, cache, options, ProgressLine())
     if out is not None:
         found.write(out)
-    drawn = draw(found, cache, plots, options, Teller()) if plots is not None else []
+    drawn = draw(found, cache, plots, options, ProgressLine()) if plots is not None else []
     print("\r\033[K" if sys.stderr.isatty() else "", end="", file=sys.stderr)
     for path in drawn:
         print(f"drawn: {path}", file=sys.stderr)
     print(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(lines(found)))
 
 
-class Teller:
+class ProgressLine:
     """Progress on stderr: one line that changes on a terminal, elsewhere a line now and then."""
 
     def __init__(self, pause_s: float = 15.0) -> None:

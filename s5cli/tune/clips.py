@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from s5cli.audio import Samples, read_scene
+from s5cli.audio import Samples, opened, read_scene
 from s5cli.dataset import open_dataset, read_sources
 from s5cli.labels import index_of
 from s5cli.official import SourceFile
@@ -17,9 +16,6 @@ from s5cli.scene import Ints, Scene
 from s5cli.tune.evidence import digest
 from s5cli.tune.score import NO_REFERENCE, References
 from s5cli.weights.hashes import sha256_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -30,6 +26,7 @@ class Clip:
     mixture: Path
     sources: tuple[SourceFile, ...]
     key: str  # hash of the files' content and of the labels
+    n_samples: int  # as the mixture's header has it
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -43,7 +40,6 @@ class HeldClip(Scene):
 
     key: str
     references: Samples  # [m, t]
-    heard: dict[str, list[Tensor]] = field(default_factory=dict)  # waveforms [t] of each pass made so far
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ def open_devset(folder: Path) -> DevSet:
 
     Raises:
         UsageError: a folder that does not exist.
-        InputError: no mixtures, or references that belong to none.
+        InputError: no mixtures, one that is not audio, or references that belong to none.
     """
     found = open_dataset(folder)
     clips = [_clip(name, path, found.references[name]) for name, path in found.mixtures.items()]
@@ -81,7 +77,8 @@ def open_devset(folder: Path) -> DevSet:
 
 def _clip(name: str, mixture: Path, sources: tuple[SourceFile, ...]) -> Clip:
     content = [sha256_of(mixture), *((source.label, sha256_of(source.path)) for source in sources)]
-    return Clip(name, mixture, sources, digest(content))
+    with opened(mixture) as file:
+        return Clip(name, mixture, sources, digest(content), file.frames)
 
 
 def held(clip: Clip) -> HeldClip:
@@ -95,18 +92,23 @@ def held(clip: Clip) -> HeldClip:
     return HeldClip(clip.name, scene.audio, clip.key, references)
 
 
+def batches(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
+    """Consecutive clips of one length together, at most `size`, as a run has them."""
+    batch: list[Clip] = []
+    for clip in clips:
+        if batch and (len(batch) == size or clip.n_samples != batch[0].n_samples):
+            yield batch
+            batch = []
+        batch.append(clip)
+    if batch:
+        yield batch
+
+
 def held_batches(clips: Sequence[Clip], size: int) -> Iterator[list[HeldClip]]:
-    """The clips read one after the other: consecutive ones of one length together, at most `size`, as a run has them.
+    """The same, read from disk one after the other.
 
     Raises:
         InputError: a mixture or reference that cannot be used.
     """
-    batch: list[HeldClip] = []
-    for clip in clips:
-        one = held(clip)
-        if batch and (len(batch) == size or one.audio.shape != batch[0].audio.shape):
-            yield batch
-            batch = []
-        batch.append(one)
-    if batch:
-        yield batch
+    for batch in batches(clips, size):
+        yield [held(clip) for clip in batch]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from s5cli.errors import UsageError
 from s5cli.scene import Bools, Floats, Ints
 from s5cli.score.bootstrap import Bootstrap, Interval, Ratios, intervals, spread
-from s5cli.tune.fates import reported
-from s5cli.tune.form import Array
+from s5cli.tune.cache import Array
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Candidate, Search
 from s5cli.tune.trials import Trials
@@ -54,6 +54,25 @@ class HeldOut:
         return paired(self.tuned.capi_sdri_db, self.untuned.capi_sdri_db)
 
 
+def folds(n_targets: Ints, count: int, seed: int = 0) -> list[Bools]:
+    """Which clips each fold holds out, [b] each: every clip once, those with each number of targets spread evenly.
+
+    Raises:
+        UsageError: fewer than two folds, or more than clips.
+
+    >>> [fold.astype(int).tolist() for fold in folds(np.array([0, 0, 3, 3]), 2)]
+    [[1, 0, 1, 0], [0, 1, 0, 1]]
+    """
+    if not 2 <= count <= len(n_targets):
+        raise UsageError(f"{count} folds of {len(n_targets)} clips; give 2 or more, and at most one for each clip")
+    random = np.random.default_rng(seed)
+    shuffled = random.permutation(len(n_targets))
+    by_targets = shuffled[np.argsort(n_targets[shuffled], kind="stable")]
+    number = np.empty(len(n_targets), dtype=np.int64)
+    number[by_targets] = np.arange(len(n_targets)) % count
+    return [number == fold for fold in range(count)]
+
+
 def cross_validate(
     search: Search, start: Candidate, folds: Sequence[Bools], per_class: bool, new_lists: int
 ) -> HeldOut:
@@ -64,7 +83,7 @@ def cross_validate(
     """
     tuned = []
     for number, fold in enumerate(folds):
-        search.trials.memory.allow(new_lists * (number + 1) // (len(folds) + 1))
+        search.trials.cache.allow(new_lists * (number + 1) // (len(folds) + 1))
         tuned.append(_tuned(search, start, ~fold, per_class, number))
     margins = list(tuned[0])
     scores = {m: joined([by_margin[m].outcome for by_margin in tuned], folds) for m in margins}
@@ -74,7 +93,7 @@ def cross_validate(
         (int(fold.sum()), tuned[k][margin].score_db, held_out.mean_db(fold))
         for k, (fold, margin) in enumerate(zip(folds, chosen, strict=True))
     )
-    by_fold = [reported(search.trials, tuned[k][margin].setting) for k, margin in enumerate(chosen)]
+    by_fold = [search.trials.labels(tuned[k][margin].setting) for k, margin in enumerate(chosen)]
     labels = tuple(by_fold[k][clip] for clip, k in enumerate(number_of(folds).tolist()))
     return HeldOut(held_out, start.outcome, tuple(chosen), {m: scores[m].mean_db() for m in margins}, rows, labels)
 
@@ -82,8 +101,8 @@ def cross_validate(
 def _tuned(search: Search, start: Candidate, clips: Bools, per_class: bool, number: int) -> dict[float, Candidate]:
     """The best setting for some clips under every margin."""
     trials: Trials = search.trials
-    inner, tell = replace(search, clips=clips), trials.tell
-    trials.tell = lambda line: tell(f"fold {number + 1}, {line}")
+    inner, progress = replace(search, clips=clips), trials.progress
+    trials.progress = lambda line: progress(f"fold {number + 1}, {line}")
     try:
         *_, last = inner.stages(replace(start, score_db=start.outcome.mean_db(clips)))
         found = {NONE_DB: last.best}
@@ -91,7 +110,7 @@ def _tuned(search: Search, start: Candidate, clips: Bools, per_class: bool, numb
             found[margin] = inner.by_class(last.best, margin)
         return found
     finally:
-        trials.tell = tell
+        trials.progress = progress
 
 
 def best_margin(scores_db: Mapping[float, float]) -> float:

@@ -1,7 +1,7 @@
-"""Evidence on disk: what a step once made of a clip, content-addressed, in one SQLite file that any search adds to.
+"""Evidence on disk: results of steps for single clips, content-addressed, in one SQLite file that any search adds to.
 
-A pass is filed under the hash of the clip's content, of the weights behind the step, and of what was asked. SQLite
-commits whole passes or none, whenever the process ends, and lets several searches write at once.
+A result is filed under the hash of the clip's content, of the step with its weights and options, and of what was asked.
+SQLite commits whole results or none, whenever the process ends, and lets several searches write at once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +23,41 @@ from safetensors.numpy import load, save
 from s5cli.errors import OutputError, UsageError
 from s5cli.scene import Floats
 
-FORMAT = 1
+FORMAT = 2
 FILE = "evidence.sqlite"
 WAIT_S = 60.0  # for another search that is writing
 SDR, SDRI = "sdr_db", "sdri_db"
 
-Inputs = tuple[tuple[int | str, ...], ...]
-"""What a step was asked of one clip, an entry for each input: class indices, or names of waveforms (`take_name`)."""
+Inputs = tuple[Any, ...]
+"""What a step was asked of one clip, an entry for each input, as JSON holds it: whole numbers nested as in the array
+(classes, say), names of waveforms (`waveform_name`), or of other numbers the digest of their bytes."""
 
 
 @dataclass(frozen=True)
-class Pass:
-    """What a step made of one clip, once."""
+class CachedResult:
+    """What a step once gave for one clip."""
 
     key: str
     step: str  # hash of the step and of the weights behind it
     clip: str  # hash of mixture and references
     inputs: Inputs
-    arrays: Mapping[str, npt.NDArray[Any]]  # the result's arrays without the clip axis; of waveforms their numbers
-    sdr_db: Floats  # [n, m], every waveform of the pass against every reference
+    arrays: Mapping[str, npt.NDArray[Any]]  # of one clip; in the place of waveforms their numbers within the result
+    sdr_db: Floats  # [n, m], every waveform of the result against every reference
     sdri_db: Floats  # [n, m], over mixture channel 0
 
+    @cached_property
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of each input; a digest counts as one number."""
+        return tuple(() if isinstance(one, str) else np.shape(one) for one in self.inputs)
 
-def pass_key(step: str, clip: str, inputs: Inputs) -> str:
-    """The address of a pass."""
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of each array."""
+        return tuple(array.shape for array in self.arrays.values())
+
+
+def result_key(step: str, clip: str, inputs: Inputs) -> str:
+    """The address of a result."""
     return digest([FORMAT, step, clip, inputs])
 
 
@@ -54,9 +66,20 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def take_name(key: str, number: int) -> str:
-    """The address of one waveform of a pass."""
+def digest_of_bytes(content: bytes) -> str:
+    """SHA-256 of an array's bytes, marked so that it is no waveform's name."""
+    return f"sha256={hashlib.sha256(content).hexdigest()}"
+
+
+def waveform_name(key: str, number: int) -> str:
+    """The address of one waveform of a result."""
     return f"{key}:{number}"
+
+
+def waveform_place(name: str) -> tuple[str, int]:
+    """Inverse of `waveform_name`: the key of the result and the waveform's number in it."""
+    key, _, number = name.rpartition(":")
+    return key, int(number)
 
 
 class Store:
@@ -64,7 +87,7 @@ class Store:
 
     Raises:
         UsageError: the folder cannot be made, or its file is not evidence.
-        OutputError: a pass cannot be written.
+        OutputError: a result cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -76,10 +99,10 @@ class Store:
             raise UsageError(f"{folder}: cannot be written to ({reason}); give another --cache") from error
         with self._database() as database:
             database.execute(
-                "CREATE TABLE IF NOT EXISTS passes"
+                "CREATE TABLE IF NOT EXISTS results"
                 " (key TEXT PRIMARY KEY, step TEXT, clip TEXT, inputs TEXT, evidence BLOB) WITHOUT ROWID"
             )
-            database.execute("CREATE INDEX IF NOT EXISTS by_step ON passes (step, clip)")
+            database.execute("CREATE INDEX IF NOT EXISTS of_step ON results (step, clip)")
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
@@ -98,33 +121,32 @@ class Store:
         except sqlite3.DatabaseError as error:
             raise UsageError(f"{self.path}: damaged ({error}); remove it, or give another --cache") from error
 
-    def add(self, passes: Sequence[Pass]) -> None:
+    def add(self, results: Sequence[CachedResult]) -> None:
         """Keeps them, all or none; what is there already stays."""
-        rows = [(one.key, one.step, one.clip, json.dumps(one.inputs), save(_tensors(one))) for one in passes]
+        rows = [(one.key, one.step, one.clip, json.dumps(one.inputs), save(_tensors(one))) for one in results]
         with self._database() as database:
-            database.executemany("INSERT OR IGNORE INTO passes VALUES (?, ?, ?, ?, ?)", rows)
+            database.executemany("INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?)", rows)
 
-    def passes(self, steps: Collection[str], clips: Collection[str]) -> Iterator[Pass]:
+    def results(self, steps: Collection[str], clips: Collection[str]) -> Iterator[CachedResult]:
         """What there is of these steps and clips."""
         wanted = set(clips)
         with self._database() as database:
             for step in steps:
-                found = database.execute("SELECT key, clip, inputs, evidence FROM passes WHERE step = ?", (step,))
+                found = database.execute("SELECT key, clip, inputs, evidence FROM results WHERE step = ?", (step,))
                 for key, clip, inputs, evidence in found:
                     if clip in wanted:
-                        yield _pass(key, step, clip, inputs, evidence)
+                        yield _result(key, step, clip, inputs, evidence)
 
     def __len__(self) -> int:
         with self._database() as database:
-            return int(database.execute("SELECT count(*) FROM passes").fetchone()[0])
+            return int(database.execute("SELECT count(*) FROM results").fetchone()[0])
 
 
-def _tensors(one: Pass) -> dict[str, npt.NDArray[Any]]:
+def _tensors(one: CachedResult) -> dict[str, npt.NDArray[Any]]:
     arrays = {**one.arrays, SDR: one.sdr_db, SDRI: one.sdri_db}
     return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
-def _pass(key: str, step: str, clip: str, inputs: str, evidence: bytes) -> Pass:
+def _result(key: str, step: str, clip: str, inputs: str, evidence: bytes) -> CachedResult:
     arrays = load(evidence)
-    asked = tuple(tuple(column) for column in json.loads(inputs))
-    return Pass(key, step, clip, asked, arrays, arrays.pop(SDR), arrays.pop(SDRI))
+    return CachedResult(key, step, clip, tuple(json.loads(inputs)), arrays, arrays.pop(SDR), arrays.pop(SDRI))

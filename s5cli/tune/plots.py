@@ -1,7 +1,7 @@
 """A search as pictures: score against each threshold, gain of each stage, and what each rule removed.
 
-Curves are exact: where a threshold leads to query lists that nobody has asked, networks run for those clips, within a
-bound; beyond it a curve has a gap. Style and files as in `s5cli.score.plots`.
+Curves are exact: where a threshold leads to query lists that nobody has asked, they are asked, within a bound; beyond
+it a curve has a gap. Infinite thresholds stand at the edge. Style and files as in `s5cli.score.plots`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from s5cli.knobs import Knob, Setting
+from s5cli.knobs import UNITS, Knob, Setting
 from s5cli.labels import CLASSES
 from s5cli.scene import Floats
 from s5cli.score.plots import BLUE, GREEN, GREY, INK, ORANGE, new_figure, note, prepare, save
+from s5cli.trace import ClipTrace, Drop
 from s5cli.tune.clips import open_devset
-from s5cli.tune.fates import Fate, Queries, fate_under
 from s5cli.tune.result import Result
-from s5cli.tune.search import CLASS_POINTS, Search, grid, moved
-from s5cli.tune.trials import Tell, Trials, untold
+from s5cli.tune.search import CLASS_POINTS, Search
+from s5cli.tune.trials import Progress, Trials, no_progress
 from s5cli.tune.tuner import Options, most_new_lists, prepared, searchable
 from s5cli.weights.registry import registry
 
@@ -31,26 +31,91 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-RULE_NAMES = {"solo": "proposed alone, too weak", "rank": "no slot left", "verify": "not verified", "gate": "gates"}
 COLUMNS = 6  # small multiples in a row
 DASHES, BETWEEN = (0, (4, 4)), (4, (4, 4))  # two dashed lines in one place are both seen
+EDGE = 0.12  # how far from the searched range an infinite threshold is drawn, as a share of the range
 
 
-# --------------------------------------------------------------------------------------------------------------- facts
+# --- rule counts ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Queries:
+    """A number of queries: those that can be matched by label with references, and the others."""
+
+    n_true: int
+    n_false: int
+
+    def __sub__(self, rest: Queries) -> Queries:
+        return Queries(self.n_true - rest.n_true, self.n_false - rest.n_false)
+
+
+@dataclass(frozen=True)
+class RuleCounts:
+    """What became of all proposals under one setting."""
+
+    proposed: Queries
+    removed: Mapping[str, Queries]  # by rule, in the order of the flow
+    reported: Queries
+
+
+def counts_under(trials: Trials, setting: Setting) -> RuleCounts:
+    """What each rule removes on a development set, under a setting whose query lists are all known."""
+    truth = [[CLASSES[index] for index in clip.classes] for clip in trials.data.clips]
+    return rule_counts(trials.replay.traces(setting), truth, tuple(trials.system.drops))
+
+
+def rule_counts(clips: Sequence[ClipTrace], truth: Sequence[Sequence[str]], rules: Sequence[str]) -> RuleCounts:
+    """Counts of true and false queries before, between and after the rules.
+
+    A list of labels holds as many true ones as can be matched by label with references. What a rule removes is the
+    difference between the list before it and the one after it, so that all counts add up.
+    """
+    left = [_left(clips, truth, rules[:done]) for done in range(len(rules) + 1)]
+    removed = {rule: left[place] - left[place + 1] for place, rule in enumerate(rules)}
+    return RuleCounts(left[0], removed, left[-1])
+
+
+def _left(clips: Sequence[ClipTrace], truth: Sequence[Sequence[str]], rules: Sequence[str]) -> Queries:
+    """What these rules have left of the proposals of all clips."""
+    n_true = n_all = 0
+    for clip, references in zip(clips, truth, strict=True):
+        labels = [query.label for query in clip.queries if query.dropped_by not in rules]
+        n_all += len(labels)
+        n_true += sum(min(labels.count(label), references.count(label)) for label in set(labels))
+    return Queries(n_true, n_all - n_true)
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Curve:
     """Score against one threshold, all others as tuned."""
 
     title: str
-    values: Floats  # [p]
+    values: Floats  # [p], rising; an end may be infinite
     scores_db: Floats  # [p], mean over all clips; nan where query lists are unknown
     default: float
     tuned: float
+    unit: str = ""  # of the values
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The finite values' ends."""
+        finite = self.values[np.isfinite(self.values)]
+        return float(finite[0]), float(finite[-1])
+
+    def places(self, values: float | Floats) -> Floats:
+        """Where values are drawn: infinite ones at the edges."""
+        low, high = self.ends
+        reach = EDGE * (high - low)
+        return np.clip(values, low - reach, high + reach)
 
 
 @dataclass(frozen=True)
 class Pictured:
-    """A result, and the evidence that it was found with."""
+    """A result, and the trials that lead to it."""
 
     result: Result
     trials: Trials
@@ -66,7 +131,7 @@ class Pictured:
         """One for each knob, the same value for all classes."""
         start = self.alike
         return [
-            self._curve(name, knob, grid(knob, CLASS_POINTS, start.scalar(name)), start.scalar(name), start, None)
+            self._curve(name, knob.grid(CLASS_POINTS, start.scalar(name)), start.scalar(name), start, None)
             for name, knob in self.knobs.items()
         ]
 
@@ -74,34 +139,35 @@ class Pictured:
         """Of one knob, one for each class, the other classes as tuned."""
         setting = self.result.setting
         table = np.broadcast_to(np.asarray(setting.values[name], dtype=np.float64), (len(CLASSES),))
-        curves = []
-        for index, own in enumerate(table.tolist()):
-            values = grid(self.knobs[name], CLASS_POINTS, own)
-            curves.append(self._curve(name, self.knobs[name], values, own, setting, index))
-        return curves
+        return [
+            self._curve(name, self.knobs[name].grid(CLASS_POINTS, own), own, setting, index)
+            for index, own in enumerate(table.tolist())
+        ]
 
-    def _curve(
-        self, name: str, knob: Knob, values: list[float], tuned: float, setting: Setting, index: int | None
-    ) -> Curve:
+    def _curve(self, name: str, values: list[float], tuned: float, setting: Setting, index: int | None) -> Curve:
         search = Search(self.trials, self.knobs, np.ones(len(self.trials.data.clips), dtype=np.bool_))
-        alike = [moved(setting, {name: value}) for value in values]
+        alike = [setting.moved({name: value}) for value in values]
         settings = alike if index is None else search.sweep(setting, name, index)
         title = name if index is None else f"{CLASSES[index]} ({self._n_references(index)})"
-        self.trials.tell(f"plots: {name} {title if index is not None else ''}")
+        self.trials.progress(f"plots: {name} {title if index is not None else ''}")
         self.trials.fill(settings)
         outcomes = self.trials.outcomes(settings)
         scores = [np.nan if outcome.unseen.any() else outcome.mean_db() for outcome in outcomes]
-        return Curve(title, np.array(values), np.array(scores), knob.default, tuned)
+        knob = self.knobs[name]
+        return Curve(title, np.array(values), np.array(scores), knob.default, tuned, UNITS[knob.axis])
 
     def _n_references(self, index: int) -> int:
         return int((self.trials.data.references.classes == index).sum())
 
 
-# --------------------------------------------------------------------------------------------------------------- files
-def draw(result: Result, cache: Path, folder: Path, options: Options, tell: Tell = untold) -> list[Path]:
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def draw(result: Result, cache: Path, folder: Path, options: Options, progress: Progress = no_progress) -> list[Path]:
     """Writes `stages`, `rules`, `thresholds` and, where classes may differ, `classes_<knob>`; returns their paths.
 
-    A system without knobs has no pictures. Networks run for at most `options.max_new_lists` query lists.
+    A system without knobs has no pictures, one without rules no `rules`. At most `options.max_new_lists` query lists
+    are asked beyond those of the settings that the result names.
 
     Raises:
         UsageError: matplotlib is not installed, or the data are gone.
@@ -111,18 +177,23 @@ def draw(result: Result, cache: Path, folder: Path, options: Options, tell: Tell
     """
     prepare(folder)
     entry, data = registry().system(result.system), open_devset(Path(result.data))
-    trials = prepared(entry, data, cache, options, tell)
+    trials = prepared(entry, data, cache, options, progress)
     shown = Pictured(result, trials, searchable(trials.system, entry))
-    trials.memory.start_counting()
-    trials.memory.allow(most_new_lists(options, len(data.clips)))
-    return [save(make, folder / f"{name}.png", "png") for name, make in _pictures(shown)] if shown.knobs else []
+    if not shown.knobs:
+        return []
+    trials.cache.take_stored()
+    trials.fill([*(one.best.setting for one in result.milestones), result.setting])
+    trials.cache.start_counting()
+    trials.cache.allow(most_new_lists(options, len(data.clips)))
+    return [save(make, folder / f"{name}.png", "png") for name, make in _pictures(shown)]
 
 
 def _pictures(shown: Pictured) -> Iterator[tuple[str, Callable[[], Figure]]]:
     yield "stages", partial(stages, shown.result)
-    default, tuned = shown.result.milestones[0].best.setting, shown.result.setting
-    before, after = fate_under(shown.trials, default), fate_under(shown.trials, tuned)
-    yield "rules", partial(rules, before, after)
+    if shown.trials.system.drops:
+        default, tuned = shown.result.milestones[0].best.setting, shown.result.setting
+        before, after = counts_under(shown.trials, default), counts_under(shown.trials, tuned)
+        yield "rules", partial(rules, before, after, shown.trials.system.drops)
     curves = shown.global_curves()
     yield "thresholds", partial(thresholds, curves, "one value for all classes, the other thresholds as tuned")
     for name in [name for name, knob in shown.knobs.items() if knob.per_class]:
@@ -130,37 +201,58 @@ def _pictures(shown: Pictured) -> Iterator[tuple[str, Callable[[], Figure]]]:
         yield f"classes_{name}", partial(thresholds, shown.class_curves(name), text)
 
 
-# ---------------------------------------------------------------------------------------------------------- thresholds
+# --- thresholds -------------------------------------------------------------------------------------------------------
+
+
 def thresholds(curves: Sequence[Curve], about: str) -> Figure:
     """Small multiples with one scale of scores: the paper's figure."""
     columns = COLUMNS if len(curves) > 8 else min(4, len(curves))
     rows = -(-len(curves) // columns)
     figure = new_figure(1.2 + 1.75 * columns, 1.0 + 1.5 * rows)
-    alike = len({(curve.values[0], curve.values[-1]) for curve in curves}) == 1
+    alike = len({(curve.values[0], curve.values[-1], curve.unit) for curve in curves}) == 1
     panels = figure.subplots(rows, columns, sharex=alike, sharey=True, squeeze=False).ravel().tolist()
     for axes, curve in zip(panels, curves, strict=False):
-        _panel(axes, curve)
+        _panel(axes, curve, unit_shown=not alike)
     for axes in panels[len(curves) :]:
         axes.set_axis_off()
     figure.supylabel("CAPI-SDRi over all clips, dB", fontsize=9)
+    if alike and curves[0].unit:
+        figure.supxlabel(curves[0].unit, fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    gaps = any(np.isnan(curve.scores_db).any() for curve in curves)
-    note(figure, f"{about}{'; gaps: query lists that nobody has asked' if gaps else ''}")
+    note(figure, "; ".join([about, *_notes(curves)]))
     return figure
 
 
-def _panel(axes: Axes, curve: Curve) -> None:
-    axes.plot(curve.values, curve.scores_db, color=BLUE, linewidth=1.4, label="score")
-    axes.axvline(curve.default, color=GREY, linestyle=DASHES, linewidth=1.4, label="default")
-    axes.axvline(curve.tuned, color=ORANGE, linestyle=BETWEEN, linewidth=1.4, label="tuned")
+def _notes(curves: Sequence[Curve]) -> Iterator[str]:
+    if any(np.isnan(curve.scores_db).any() for curve in curves):
+        yield "gaps: query lists that nobody has asked"
+    if not all(np.isfinite([*curve.values, curve.default, curve.tuned]).all() for curve in curves):
+        yield "beyond the dotted lines: infinite"
+
+
+def _panel(axes: Axes, curve: Curve, unit_shown: bool) -> None:
+    finite, places = np.isfinite(curve.values), curve.places(curve.values)
+    axes.plot(places[finite], curve.scores_db[finite], color=BLUE, linewidth=1.4, label="score")
+    for one in np.flatnonzero(~finite).tolist():
+        axes.plot(places[one], curve.scores_db[one], "<" if curve.values[one] < 0 else ">", color=BLUE, markersize=4)
+    axes.axvline(float(curve.places(curve.default)), color=GREY, linestyle=DASHES, linewidth=1.4, label="default")
+    axes.axvline(float(curve.places(curve.tuned)), color=ORANGE, linestyle=BETWEEN, linewidth=1.4, label="tuned")
     axes.set_title(curve.title, fontsize=8)
-    low, high = curve.values[[0, -1]].tolist()
-    axes.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))
+    low, high = curve.ends
+    margin = 0.03 * (high - low)
+    for end, drawn in ((low - margin, places[0] < low), (high + margin, places[-1] > high)):
+        if drawn:
+            axes.axvline(end, color=GREY, linestyle=":", linewidth=0.8)
+    axes.set_xlim(min(low, places[0]) - margin, max(high, places[-1]) + margin)
+    if curve.unit and unit_shown:
+        axes.set_xlabel(curve.unit, fontsize=8)
     axes.grid(axis="y", linewidth=0.5)
 
 
-# -------------------------------------------------------------------------------------------------------------- stages
+# --- stages -----------------------------------------------------------------------------------------------------------
+
+
 def stages(result: Result) -> Figure:
     """From the defaults upwards, stage by stage; at the end what clips score that the search has not seen."""
     scores = np.array([one.best.score_db for one in result.milestones])
@@ -193,14 +285,16 @@ def _held_out(axes: Axes, result: Result, place: int) -> None:
     axes.errorbar([place], [found.mean_db], yerr=reach, fmt="o", color=ORANGE, capsize=3, label=label)
 
 
-# --------------------------------------------------------------------------------------------------------------- rules
-def rules(default: Fate, tuned: Fate) -> Figure:
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+def rules(default: RuleCounts, tuned: RuleCounts, drops: Mapping[str, Drop]) -> Figure:
     """Left what was proposed and reported, right what each rule removed; true to the left, false to the right."""
     figure = new_figure(9.5, 3.4)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2))
     ends = {name: name for name in ("proposed", "reported")}
     _bars(left, ends, [{name: getattr(one, name) for name in ends} for one in (default, tuned)])
-    _bars(right, RULE_NAMES, [one.removed for one in (default, tuned)])
+    _bars(right, {rule: drop.title for rule, drop in drops.items()}, [one.removed for one in (default, tuned)])
     left.set_title("Queries")
     right.set_title("Removed by each rule")
     handles, labels = right.get_legend_handles_labels()

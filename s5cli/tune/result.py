@@ -13,9 +13,10 @@ import numpy as np
 
 from s5cli.audio import write_file
 from s5cli.errors import UsageError
-from s5cli.knobs import Setting
+from s5cli.knobs import Setting, finite_or_text
 from s5cli.labels import CLASSES
 from s5cli.scene import Floats
+from s5cli.score.bootstrap import Interval
 from s5cli.tune.crossval import NONE_DB, HeldOut
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Milestone
@@ -48,11 +49,12 @@ class Result:
         return tuple(_warnings(self))
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, numbers in the unit that their name ends with; infinity as None, meaning never."""
+        """Everything, numbers in the unit that their name ends with; an infinite margin as None, meaning never."""
         return {
             "system": self.system,
             "program": self.program,
             "date": self.date,
+            "options": dict(self.setting.options),
             "knobs": {name: plain(value) for name, value in self.setting.values.items()},
             "score": {"tuned": scores(self.tuned), "default": scores(self.untuned)},
             "stages": [{"stage": one.stage, "capi_sdri_db": one.best.score_db} for one in self.milestones],
@@ -146,12 +148,10 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def plain(value: float | Floats) -> float | dict[str, float]:
-    """A knob as a thresholds file writes it: one number if all classes agree."""
-    numbers = np.ravel(value).tolist()
-    if len(set(numbers)) == 1:
-        return float(numbers[0])
-    return dict(zip(CLASSES, numbers, strict=True))
+def plain(value: float | Floats) -> float | str | dict[str, float | str]:
+    """A knob as a thresholds file writes it: one number if all classes agree; infinity, which JSON lacks, as text."""
+    numbers = [finite_or_text(float(number)) for number in np.ravel(value)]
+    return numbers[0] if len(set(numbers)) == 1 else dict(zip(CLASSES, numbers, strict=True))
 
 
 def toml(content: Table, path: str = "") -> Iterator[str]:
@@ -193,3 +193,77 @@ def _text(value: str) -> str:
     text = f'"{escaped}"'
     tomllib.loads(f"text = {text}")  # a lone surrogate of an odd file name has no form in TOML
     return text
+
+
+# --- in words and columns ---------------------------------------------------------------------------------------------
+
+
+def lines(result: Result) -> Iterator[str]:
+    """What a person wants to know of a search, line by line."""
+    yield f"{result.system}, {len(result.tuned.unseen)} clips of {result.data}"
+    yield ""
+    yield f"{'':28}{'CAPI-SDRi':>10}{'mixture %':>11}{'source %':>10}"
+    yield _row("defaults", result.untuned)
+    if not result.setting.values:
+        yield from ("", f"{result.system} has no thresholds, so there is nothing to search; this is its score as it is")
+        return
+    yield _row("tuned, on the same clips", result.tuned)
+    if result.held_out:
+        label = f"tuned, {len(result.held_out.folds)} folds held out"
+        yield _row(label, result.held_out.tuned) + _bracket(result.held_out.score.interval)
+        gain = result.held_out.gain
+        yield f"{'gain on held-out clips':28}{gain.mean_db:+10.3f}{'':21}{_bracket(gain.interval)}"
+    yield ""
+    yield from _stages(result)
+    yield from _margin(result)
+    yield ""
+    for name, value in result.setting.values.items():
+        yield f"{name:28}{_knob(plain(value))}"
+    for name, chosen in result.setting.options.items():
+        yield f"{'option ' + name:28}{chosen!s:>10}"
+    yield ""
+    yield _effort(result)
+    yield from (f"warning: {warning}" for warning in result.warnings)
+
+
+def _row(label: str, outcome: Outcome) -> str:
+    numbers = (outcome.mean_db(), outcome.accuracy_mixture_percent(), outcome.accuracy_source_percent())
+    return f"{label:28}{numbers[0]:10.3f}{numbers[1]:11.2f}{numbers[2]:10.2f}"
+
+
+def _bracket(interval: Interval | None) -> str:
+    return "" if interval is None else f"  95 %: {interval.low:+.3f} to {interval.high:+.3f} dB"
+
+
+def _stages(result: Result) -> Iterator[str]:
+    before = None
+    for one in result.milestones:
+        gain = "" if before is None else f"{one.best.score_db - before:+10.3f}"
+        yield f"{'after ' + one.stage:28}{one.best.score_db:10.3f}{gain}"
+        before = one.best.score_db
+
+
+def _margin(result: Result) -> Iterator[str]:
+    found = result.held_out.by_margin_db if result.held_out else {}
+    if len(found) > 1:
+        tried = ", ".join(f"{_named(margin)}: {score:.3f}" for margin, score in sorted(found.items()))
+        yield f"held-out score by the margin for values of single classes (dB): {tried}"
+
+
+def _named(margin_db: float) -> str:
+    return "none" if margin_db == NONE_DB else f"{margin_db:g}"
+
+
+def _knob(value: float | str | Mapping[str, float | str]) -> str:
+    if isinstance(value, Mapping):
+        return "  " + ", ".join(f"{label} {float(number):.4g}" for label, number in value.items())
+    return f"{float(value):10.4g}"
+
+
+def _effort(result: Result) -> str:
+    effort = result.effort
+    unresolved = f"; {effort.unresolved} of them ask for more query lists than allowed, and were not scored"
+    return (
+        f"{effort.settings} settings replayed on all clips{unresolved if effort.unresolved else ''};"
+        f" {effort.new_lists} query lists asked beyond those of the defaults"
+    )

@@ -1,14 +1,14 @@
 """Exact CAPI-SDRi and label counts of many clips at once, from the matrices of SDR and SDRi.
 
 The same measure as `s5cli.score.metric.capi_sdri_from_matrices`, with a leading clip axis and without audio.
-Letters: b clips, s estimated stems, m references.
+Letters: b clips, s estimated stems, m references, n waveforms.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -142,3 +142,57 @@ def assignments(n: int, m: int) -> tuple[Ints, Ints]:
     orders = np.array(found, dtype=np.int64).reshape(len(found), fewer)
     plain = np.broadcast_to(np.arange(fewer), orders.shape)
     return (plain, orders) if n <= m else (orders, plain)
+
+
+# --- waveforms by number ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WaveformScores:
+    """Every waveform against the references of its clip."""
+
+    sdr_db: Floats  # [n, m]
+    sdri_db: Floats  # [n, m]
+
+    @cached_property
+    def gains_db(self) -> Floats:
+        """[n · (m + 2)], SDRi, and zeros for stems without a partner or with several (see `References.partners`)."""
+        return np.pad(self.sdri_db, ((0, 0), (0, 2))).ravel()
+
+    def score(self, classes: Ints, numbers: Ints, references: References, unseen: Bools) -> Outcome:
+        """Outcome of stems of these classes [b, s] (EMPTY: none) whose waveforms have these numbers [b, s].
+
+        The measure is that of `score`. Few clips have two sources or stems of a class; in all others a stem has one
+        partner at most, and there is nothing to choose. Of unseen clips numbers and classes may be anything.
+        """
+        stems, numbers = np.ascontiguousarray(classes.T), numbers.T  # [s, b]
+        partners, m = references.partners(stems), self.sdr_db.shape[1]
+        gain = self.gains_db.take(numbers * (m + 2) + partners, mode="clip").sum(axis=0)
+        n_pairs = counted(partners < m)
+        rows = np.flatnonzero(contested(partners, m))
+        if len(rows):
+            chosen = numbers.take(rows, axis=1)
+            gain[rows], n_pairs[rows] = paired(
+                stems.take(rows, axis=1),
+                references.classes.take(rows, axis=0).T,
+                self.sdr_db.take(chosen, axis=0, mode="clip").swapaxes(1, 2),
+                self.sdri_db.take(chosen, axis=0, mode="clip").swapaxes(1, 2),
+            )
+        return score_of(gain, n_pairs, counted(stems != EMPTY), references, unseen)
+
+
+def counted(flags: Bools) -> Ints:
+    """How many of each clip, [s, b] to [b]; few enough for a byte."""
+    return np.asarray(flags.view(np.int8).sum(axis=0, dtype=np.int8))
+
+
+def contested(partners: Ints, m: int) -> Bools:
+    """Clips [b] in which some stem has a choice of references, or a reference one of stems. Shape: [s, b].
+
+    >>> contested(np.array([[0, 2, 1, 3], [1, 2, 1, 2]]), m=2)  # 2: no partner, 3: several
+    array([False, False,  True,  True])
+    """
+    found = (partners > m).any(axis=0)
+    for one, other in combinations(partners, 2):
+        found |= (one == other) & (one < m)
+    return np.asarray(found)

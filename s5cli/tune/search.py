@@ -24,7 +24,7 @@ MAX_POINTS = 41  # of one knob
 CLASS_POINTS = 21
 MAX_DESCENTS = 3
 AT_ONCE = 4  # promising settings whose unseen query lists are asked before looking again; then twice as many, …
-HOPE_DB = 10.0  # what an unseen clip is thought able to score
+HOPE_DB = 10.0  # what an unseen clip is thought able to score, or as much as the best clip so far
 LEAST_GAIN_DB = 1e-9  # what rounding could feign
 
 
@@ -71,9 +71,9 @@ class Search:
         """One value for every knob, better and better: after each stage of the flow, and after the descent."""
         best = start
         for stage, names in stages(self.knobs).items():
-            self.trials.tell(f"{stage}: {', '.join(names)}")
-            grids = [grid(self.knobs[name], points(len(names)), best.setting.scalar(name)) for name in names]
-            best = self.best(best, [moved(best.setting, dict(zip(names, one, strict=True))) for one in product(*grids)])
+            self.trials.progress(f"{stage}: {', '.join(names)}")
+            grids = [self.knobs[name].grid(points(len(names)), best.setting.scalar(name)) for name in names]
+            best = self.best(best, [best.setting.moved(dict(zip(names, one, strict=True))) for one in product(*grids)])
             yield Milestone(stage, best)
         yield Milestone("descent", self.descend(best))
 
@@ -82,9 +82,9 @@ class Search:
         for _ in range(MAX_DESCENTS):
             before = best.score_db
             for name, knob in self.knobs.items():
-                self.trials.tell(f"descent: {name}")
-                values = fine(knob, best.setting.scalar(name))
-                best = self.best(best, [moved(best.setting, {name: value}) for value in values])
+                self.trials.progress(f"descent: {name}")
+                values = knob.near(best.setting.scalar(name), MAX_POINTS)
+                best = self.best(best, [best.setting.moved({name: value}) for value in values])
             if best.score_db <= before + LEAST_GAIN_DB:
                 break
         return best
@@ -92,7 +92,7 @@ class Search:
     def by_class(self, best: Candidate, margin_db: float) -> Candidate:
         """Class by class a value of its own for each knob that may have one, where it gains more than the margin."""
         for index, name in product(range(N_CLASSES), [name for name, knob in self.knobs.items() if knob.per_class]):
-            self.trials.tell(f"per class, margin {margin_db:g} dB: {name} of {CLASSES[index]}")
+            self.trials.progress(f"per class, margin {margin_db:g} dB: {name} of {CLASSES[index]}")
             found = self.best(best, self.sweep(best.setting, name, index))
             if found.score_db > best.score_db + margin_db:
                 best = found
@@ -101,14 +101,14 @@ class Search:
     def sweep(self, setting: Setting, name: str, index: int) -> list[Setting]:
         """One class's value of one knob over its range."""
         table = np.broadcast_to(np.asarray(setting.values[name], dtype=np.float64), (N_CLASSES,))
-        values = grid(self.knobs[name], CLASS_POINTS, float(table[index]))
-        return [moved(setting, {name: replaced(table, index, value)}) for value in values]
+        values = self.knobs[name].grid(CLASS_POINTS, float(table[index]))
+        return [setting.moved({name: replaced(table, index, value)}) for value in values]
 
     def best(self, start: Candidate, settings: Sequence[Setting]) -> Candidate:
         """The best of the settings (and of `start`), exactly; of equals the one nearest to the defaults.
 
-        Settings that ask what nobody knows are taken in the order of what they promise, as long as they might be better
-        than the best and the budget lasts.
+        Settings that ask for more than is known are taken in the order of what they promise, as long as they might be
+        better than the best and the budget lasts.
         """
         best, waiting = start, list(settings)
         for turn in count():
@@ -135,22 +135,20 @@ class Search:
         return best
 
     def _promise(self, outcome: Outcome, start: Outcome) -> Promise:
-        """Unseen clips count as `start` has them, or at most with `HOPE_DB`."""
-        before = start.capi_sdri_db
-        likely = np.where(outcome.unseen, before, outcome.capi_sdri_db)[self.clips]
-        most = np.where(outcome.unseen, np.maximum(before, HOPE_DB), outcome.capi_sdri_db)[self.clips]
+        """Unseen clips count as `start` has them, or at most as its best clip or `HOPE_DB`, whichever is more."""
+        before, found = start.capi_sdri_db[self.clips], outcome.capi_sdri_db[self.clips]
+        unseen = outcome.unseen[self.clips]
+        hope_db = max([HOPE_DB, *before[~np.isnan(before)]])
+        likely = np.where(unseen, before, found)
+        most = np.where(unseen, np.where(np.isnan(before), before, hope_db), found)
         return Promise(_mean(likely), _mean(most), int(outcome.unseen.sum()))
 
     def _nearer(self, one: Candidate, other: Candidate) -> bool:
         return self._distance(one.setting) < self._distance(other.setting)
 
     def _distance(self, setting: Setting) -> float:
-        """How far from the defaults, each knob's range counting as 1."""
-        moved_by = [
-            np.mean(np.abs(np.asarray(setting.values[name]) - knob.default)) / (knob.high - knob.low)
-            for name, knob in self.knobs.items()
-        ]
-        return float(sum(moved_by))
+        """How far from the defaults, each knob's searched range counting as 1."""
+        return sum(knob.distance(setting.values[name]) for name, knob in self.knobs.items())
 
 
 def _mean(values: Floats) -> float:
@@ -177,28 +175,6 @@ def points(n_knobs: int) -> int:
     (41, 36, 11)
     """
     return max(3, min(MAX_POINTS, int(STAGE_SETTINGS ** (1 / n_knobs) + 1e-9)))
-
-
-def grid(knob: Knob, n_points: int, *others: float) -> list[float]:
-    """Evenly spaced values on the knob's own axis, with its default and others in between.
-
-    >>> grid(Knob(0.3, 0, 1), 3, 0.7)
-    [0.0, 0.3, 0.5, 0.7, 1.0]
-    """
-    values = np.concatenate([np.linspace(knob.low, knob.high, n_points), [knob.default, *others]])
-    return [float(value) for value in np.unique(np.round(values, 6))]
-
-
-def fine(knob: Knob, value: float) -> list[float]:
-    """The whole range, and in finer steps the neighbourhood of a value."""
-    step = (knob.high - knob.low) / (MAX_POINTS - 1)
-    near = np.clip(value + step * np.linspace(-1, 1, 21), knob.low, knob.high)
-    return grid(knob, MAX_POINTS, *near.tolist())
-
-
-def moved(setting: Setting, values: Mapping[str, float | Floats]) -> Setting:
-    """The setting with other values for some knobs."""
-    return Setting({**setting.values, **values})
 
 
 def replaced(table: Floats, index: int, value: float) -> Floats:

@@ -1,28 +1,43 @@
-"""Settings to scores: replayed where all that they ask is known, else with networks first, within a budget."""
+"""Settings to scores: replayed where all that they ask is known, else with networks first, within a budget.
+
+Many settings are replayed by several processes, which share the evidence of the one that started them.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import sys
+import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from s5cli.knobs import Setting
-from s5cli.tune.clips import DevSet, held_batches
-from s5cli.tune.record import BudgetSpentError, Memory, TunableSystem, recording, with_setting
+from s5cli.scene import System
+from s5cli.tune.cache import Array, BudgetSpentError, Cache, CachedClip, caching, with_setting
+from s5cli.tune.clips import DevSet, batches, held
 from s5cli.tune.replay import Replay, replay_of
 from s5cli.tune.score import Outcome
-from s5cli.tune.workers import Workers
 
 MAX_REMEMBERED = 6000  # outcomes, of some 20 kB each with 1,512 clips
+CHUNK = 32  # settings at most; large enough to hide what passing on a chunk costs
+FEW = 16  # settings that are sooner done here
 
-Tell = Callable[[str], None]
-"""Told what is being done, in a few words; progress for instance."""
+Stacked = tuple[Array, ...]  # the arrays of outcomes, [settings, b] each
+_replay: Replay | None = None
+
+Progress = Callable[[str], None]
+"""Told what is being done, in a few words."""
 
 
-def untold(line: str) -> None:
-    """The `tell` that tells nobody."""
+def no_progress(line: str) -> None:
+    """The `Progress` that is not shown."""
 
 
 @dataclass(frozen=True)
@@ -30,43 +45,43 @@ class Effort:
     """What a search has cost."""
 
     settings: int  # replayed over all clips
-    unresolved: int  # of these, given up because of query lists that nobody was asked
-    new_lists: int  # query lists that networks ran for, beyond those of the defaults
+    unresolved: int  # of these, given up because they ask for query lists beyond the budget
+    new_lists: int  # query lists that were asked beyond those of the defaults
 
 
 class Trials:
-    """A system, what is remembered of it on a development set, and the means to learn more."""
+    """A system, what was asked of it on a development set, and the means to ask more."""
 
     def __init__(
-        self, system: TunableSystem, memory: Memory, data: DevSet, batch_size: int = 4, n_workers: int = 1,
-        tell: Tell = untold,
+        self, system: System, cache: Cache, data: DevSet, batch_size: int = 4, n_workers: int = 1,
+        progress: Progress = no_progress,
     ) -> None:  # fmt: skip
-        self.system, self.memory, self.data = system, memory, data
-        self.batch_size, self.n_workers, self.tell = batch_size, n_workers, tell
+        self.system, self.cache, self.data = system, cache, data
+        self.batch_size, self.n_workers, self.progress = batch_size, n_workers, progress
         self._workers: Workers | None = None
         self._known: OrderedDict[bytes, Outcome] = OrderedDict()
         self._tried: dict[bytes, bool] = {}  # whether it was scored
 
     @property
     def workers(self) -> Workers:
-        """Processes that hold the replay over all that is remembered by now."""
+        """Processes that hold the replay over all that was asked by now."""
         if self._workers is None:
-            self._workers = Workers(replay_of(self.system, self.memory, self.data), self.n_workers)
+            self._workers = Workers(replay_of(self.system, self.cache, self.data), self.n_workers)
         return self._workers
 
     @property
     def replay(self) -> Replay:
-        """Over all that is remembered by now."""
+        """Over all that was asked by now."""
         return self.workers.replay
 
     @property
     def effort(self) -> Effort:
         unresolved = sum(not scored for scored in self._tried.values())
-        return Effort(len(self._tried), unresolved, self.memory.new_lists)
+        return Effort(len(self._tried), unresolved, self.cache.new_lists)
 
     def outcomes(self, settings: Sequence[Setting]) -> list[Outcome]:
         """Of each setting as far as it is known: clips may be unseen."""
-        keys = [key_of(setting) for setting in settings]
+        keys = [setting.key for setting in settings]
         todo = {key: setting for key, setting in zip(keys, settings, strict=True) if key not in self._known}
         found = dict(zip(todo, self.workers.outcomes(list(todo.values())), strict=True))
         self._tried.update((key, not outcome.unseen.any()) for key, outcome in found.items())
@@ -75,7 +90,7 @@ class Trials:
         return answers
 
     def exact(self, setting: Setting) -> Outcome:
-        """The outcome with networks run for whatever is unseen, whatever that costs.
+        """The outcome with everything asked that is unseen, whatever that costs.
 
         Raises:
             InputError: a clip that cannot be used.
@@ -83,27 +98,34 @@ class Trials:
         self.fill([setting])
         return self.outcomes([setting])[0]
 
+    def labels(self, setting: Setting) -> list[tuple[str, ...]]:
+        """The labels that every clip is given, under a setting whose query lists are all known."""
+        return [tuple(query.label for query in clip.reported) for clip in self.replay.traces(setting)]
+
     def fill(self, settings: Iterable[Setting]) -> bool:
-        """Runs networks for what these settings ask and nobody knows. False: the budget did not suffice."""
-        before = len(self.memory.passes)
+        """Asks what these settings ask and is unseen; networks run where nothing is cached.
+
+        False: the budget did not suffice.
+        """
+        before = len(self.cache.asked)
         try:
-            for setting in () if self.memory.exhausted else settings:
-                self._learn(setting)
+            for setting in () if self.cache.exhausted else settings:
+                self._ask(setting)
         except BudgetSpentError:
             pass
         finally:
-            if len(self.memory.passes) > before:
+            if len(self.cache.asked) > before:
                 self._forget()
-        return not self.memory.exhausted
+        return not self.cache.exhausted
 
-    def _learn(self, setting: Setting) -> None:
-        recorder = recording(with_setting(self.system, setting), self.memory)
+    def _ask(self, setting: Setting) -> None:
+        system = caching(with_setting(self.system, setting), self.cache)
         unseen = np.flatnonzero(self.replay(setting).unseen).tolist()
         done = 0
-        for batch in held_batches([self.data.clips[row] for row in unseen], self.batch_size):
-            recorder.decide(batch)
+        for batch in batches([self.data.clips[row] for row in unseen], self.batch_size):
+            system([CachedClip(clip.key, partial(held, clip)) for clip in batch])  # type: ignore[misc]
             done += len(batch)
-            self.tell(f"networks: {done} of {len(unseen)} clips")
+            self.progress(f"networks: {done} of {len(unseen)} clips")
 
     def _forget(self) -> None:
         """What has unseen clips may be known better now."""
@@ -119,7 +141,62 @@ class Trials:
             self._known.popitem(last=False)
 
 
-def key_of(setting: Setting) -> bytes:
-    """Equal settings, equal keys: a table of equal values is one value."""
-    values = [np.ravel(setting.values[name]) for name in sorted(setting.values)]
-    return b"|".join((row[:1] if (row == row[0]).all() else row).astype(np.float64).tobytes() for row in values)
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+def usable_workers() -> int:
+    """Cores of this process where processes can share memory by forking, else one."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+
+
+class Workers:
+    """Processes that hold a replay. Started when there is enough to do, then kept, since a start takes 0.1 s."""
+
+    def __init__(self, replay: Replay, count: int = 1) -> None:
+        self.replay, self.count = replay, count
+        self._pool: ProcessPoolExecutor | None = None
+
+    def outcomes(self, settings: Sequence[Setting]) -> Iterator[Outcome]:
+        """In the order of the settings."""
+        if self.count < 2 or len(settings) <= FEW:
+            yield from map(self.replay, settings)
+            return
+        size = min(CHUNK, -(-len(settings) // self.count))
+        chunks = [settings[start : start + size] for start in range(0, len(settings), size)]
+        for stacked in self._started().map(_outcomes, chunks):
+            yield from (Outcome(*arrays) for arrays in zip(*stacked, strict=True))
+
+    def close(self) -> None:
+        """Ends the processes."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._pool = None
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            fork = multiprocessing.get_context("fork")
+            self._pool = ProcessPoolExecutor(self.count, fork, initializer=_adopt, initargs=(self.replay,))
+        return self._pool
+
+
+def _adopt(replay: Replay) -> None:
+    """Ctrl-C is for the process that asked, which ends its workers; and without it they end too, however it died."""
+    global _replay
+    _replay = replay
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
+def _outcomes(settings: Sequence[Setting]) -> Stacked:
+    """Stacked, since thousands of small arrays take long from one process to another."""
+    if _replay is None:
+        raise RuntimeError("a worker without evidence")
+    outcomes = [_replay(setting) for setting in settings]
+    return tuple(np.stack(arrays) for arrays in zip(*(outcome.arrays for outcome in outcomes), strict=True))

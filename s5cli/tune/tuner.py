@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 
 from s5cli import __version__
 from s5cli.knobs import Knob
-from s5cli.scene import Bools
+from s5cli.scene import Bools, System
+from s5cli.steps.step import steps_of
+from s5cli.tune.cache import Cache, step_fingerprint
 from s5cli.tune.clips import DevSet, open_devset
-from s5cli.tune.crossval import NONE_DB, HeldOut, cross_validate
+from s5cli.tune.crossval import NONE_DB, HeldOut, cross_validate, folds
 from s5cli.tune.evidence import Store, digest
-from s5cli.tune.folds import folds
-from s5cli.tune.record import Memory, TunableSystem, step_fingerprint, steps_of
 from s5cli.tune.result import Result
 from s5cli.tune.search import Candidate, Milestone, Search
-from s5cli.tune.trials import Tell, Trials, untold
+from s5cli.tune.trials import Progress, Trials, no_progress
 from s5cli.weights import registry as registries
 from s5cli.weights.build import build, provenance
 from s5cli.weights.device import resolve_device
@@ -28,7 +28,7 @@ from s5cli.weights.fetch import locate
 from s5cli.weights.hashes import sha256_of
 from s5cli.weights.registry import SystemEntry
 
-LISTS_PER_CLIP = 2  # that a search may newly ask, unless told otherwise
+LISTS_PER_CLIP = 2  # that a search may ask beyond those of the defaults, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,19 @@ class Options:
     workers: int = 1
     offline: bool = False
     accept_licence: bool = False
+    system_options: Mapping[str, Any] = field(default_factory=dict)  # the system's own, by name
 
 
-def tune(system: str, data: Path, cache: Path, options: Options | None = None, tell: Tell = untold) -> Result:
+def tune(
+    system: str, data: Path, cache: Path, options: Options | None = None, progress: Progress = no_progress
+) -> Result:
     """Searches a system's thresholds on a development set in official layout.
 
     Networks run once for each clip and query list; what they said is kept in `cache`, from where an interrupted search
-    goes on and later ones start. Every score is exact.
+    goes on and later ones start. Every score is exact. A system without knobs is scored, and nothing is searched.
 
     Raises:
-        UsageError: an unknown system or device, a folder that does not exist, or folds that cannot be made.
+        UsageError: an unknown system, option or device, a folder that does not exist, or folds that cannot be made.
         InputError: a clip that cannot be used.
         WeightsError: weights that are missing, damaged or not licensed yet.
         OutputError: the cache cannot be written to.
@@ -60,7 +63,7 @@ def tune(system: str, data: Path, cache: Path, options: Options | None = None, t
     chosen = options or Options()
     entry, clips = registries.registry().system(system), open_devset(data)
     held_out = folds(clips.references.count, chosen.folds, chosen.seed) if chosen.folds else []
-    tuning = begun(entry, clips, cache, chosen, tell)
+    tuning = begun(entry, clips, cache, chosen, progress)
     validated = tuning.cross_validated(held_out) if tuning.knobs and held_out else None
     milestones = tuning.milestones(validated) if tuning.knobs else (Milestone("default", tuning.start),)
     best = milestones[-1].best
@@ -87,7 +90,7 @@ class Tuning:
 
     search: Search  # that looks at all clips
     start: Candidate  # the defaults
-    budget: int  # query lists that it may newly ask
+    budget: int  # query lists that it may ask beyond those of the start
 
     @property
     def trials(self) -> Trials:
@@ -108,7 +111,7 @@ class Tuning:
 
     def milestones(self, validated: HeldOut | None) -> tuple[Milestone, ...]:
         """The search on all clips; per-class values only with the margin that did best on held-out clips."""
-        self.trials.memory.allow(self.budget)
+        self.trials.cache.allow(self.budget)
         found = [Milestone("default", self.start), *self.search.stages(self.start)]
         margin = validated.margin_db if validated else NONE_DB
         if self.per_class and margin != NONE_DB:
@@ -116,49 +119,59 @@ class Tuning:
         return tuple(found)
 
 
-def begun(entry: SystemEntry, data: DevSet, cache: Path, options: Options, tell: Tell) -> Tuning:
-    """A system built and scored with its defaults, which costs nothing of the budget.
-
-    Raises:
-        UsageError: an unknown device.
-        InputError: a clip that cannot be used.
-        WeightsError: weights that are missing, damaged or not licensed yet.
-        OutputError: the cache cannot be written to.
-    """
-    trials = prepared(entry, data, cache, options, tell)
+def begun(entry: SystemEntry, data: DevSet, cache: Path, options: Options, progress: Progress = no_progress) -> Tuning:
+    """A system built and scored with its defaults, which costs nothing of the budget. Raises as `prepared` does."""
+    trials = prepared(entry, data, cache, options, progress)
     search = Search(trials, searchable(trials.system, entry), np.ones(len(data.clips), dtype=np.bool_))
     start = search.candidate(trials.system.setting)
-    trials.memory.start_counting()
+    trials.cache.start_counting()
     return Tuning(search, start, most_new_lists(options, len(data.clips)))
 
 
 def most_new_lists(options: Options, n_clips: int) -> int:
-    """Query lists that may newly be asked of so many clips."""
+    """Query lists that may be asked of so many clips beyond those of the defaults."""
     return LISTS_PER_CLIP * n_clips if options.max_new_lists is None else options.max_new_lists
 
 
-def searchable(system: TunableSystem, entry: SystemEntry) -> Mapping[str, Knob]:
+def searchable(system: System, entry: SystemEntry) -> Mapping[str, Knob]:
     """The system's knobs; where its section allows no tables, none differs by class."""
     return {name: replace(knob, per_class=knob.per_class and entry.per_class) for name, knob in system.knobs.items()}
 
 
-def prepared(entry: SystemEntry, data: DevSet, cache: Path, options: Options, tell: Tell = untold) -> Trials:
-    """A system built and what the cache holds of it on these clips."""
-    place = resolve_device(options.device)
-    built = build(entry.name, device=str(place), offline=options.offline, accept_licence=options.accept_licence)
-    system = cast(TunableSystem, built)
+def prepared(
+    entry: SystemEntry, data: DevSet, cache: Path, options: Options, progress: Progress = no_progress
+) -> Trials:
+    """A system built, and what the cache holds of it on these clips. The registry need not have the entry.
+
+    Raises:
+        UsageError: an unknown device or option.
+        InputError: a clip that cannot be used.
+        WeightsError: weights that are missing, damaged or not licensed yet.
+        OutputError: the cache cannot be written to.
+    """
+    place, known = resolve_device(options.device), registries.registry()
+    system = build(
+        entry.name,
+        device=str(place),
+        options=options.system_options,
+        offline=options.offline,
+        accept_licence=options.accept_licence,
+        registry=replace(known, systems={**known.systems, entry.name: entry}),
+    )
     parts = part_fingerprints(system, entry, place.type)
-    prints = {name: step_fingerprint(step, parts) for name, step in steps_of(system).items()}
-    memory = Memory(Store(cache), prints, [clip.key for clip in data.clips])
-    return Trials(system, memory, data, options.batch_size, options.workers, tell)
+    steps = {
+        name: step_fingerprint(name, step, parts, system.setting.options) for name, step in steps_of(system).items()
+    }
+    filed = Cache(Store(cache), steps, [clip.key for clip in data.clips])
+    return Trials(system, filed, data, options.batch_size, options.workers, progress)
 
 
-def part_fingerprints(system: TunableSystem, entry: SystemEntry, device_type: str) -> dict[int, str]:
-    """For each part, by identity, the hash of all that its answers depend on."""
-    found = {}
+def part_fingerprints(system: System, entry: SystemEntry, device_type: str) -> dict[object, str]:
+    """For each part the hash of all that its answers depend on: by identity where the system keeps it, else by role."""
+    found: dict[object, str] = {}
     for role, part in entry.parts.items():
         path = locate(part.file)
         content = sha256_of(path) if path else None
         about = [content, part.network, part.adapter, dict(part.config), dict(part.options), device_type, __version__]
-        found[id(getattr(system, role))] = digest(about)
+        found[id(getattr(system, role)) if hasattr(system, role) else role] = digest(about)
     return found
