@@ -15,6 +15,7 @@ from s5cli.errors import OutputError, UsageError
 from s5cli.score import plots
 from s5cli.score.bootstrap import Bootstrap
 from s5cli.score.evaluate import Evaluation, evaluation, summary
+from tests.pictures import Panel, brightness, read
 from tests.score.scored import scored_clips, write_dataset, write_run
 
 NAMES = ["classes", "confusion", "targets"]
@@ -30,15 +31,14 @@ def pictures(result: Evaluation, tmp_path_factory) -> list[Path]:
     return plots.draw(result, tmp_path_factory.mktemp("plots") / "new" / "folder")
 
 
-def points(axes) -> dict[str, tuple[list[float], list[float], list[tuple[float, float]]]]:
-    """Of each series by its name: x, y, and the whiskers' ends on the axis that they run along."""
-    found = {}
-    for series in axes.containers:
-        line, _, (whiskers,) = series.lines
-        along = 0 if series.has_xerr else 1
-        ends = [tuple(segment[:, along]) for segment in whiskers.get_segments()]
-        found[series.get_label()] = (list(line.get_xdata()), list(line.get_ydata()), ends)
-    return found
+NEAR = {"abs": 0.01}  # of a dB or a percent: what a place on the paper is good for
+
+
+def whiskers(panel: Panel, colour: str, along: int) -> list[tuple[float, float]]:
+    """Low and high end of each whisker of a colour, as values on the x (0) or the y axis (1)."""
+    axis = (panel.x, panel.y)[along]
+    values = [[axis.value(end[along]) for end in stroke] for stroke in panel.strokes[colour]]
+    return [(min(ends), max(ends)) for ends in values]
 
 
 # -------------------------------------------------------------------------------------------------------------- files
@@ -69,6 +69,7 @@ import pathlib, sys
 import matplotlib
 from s5cli.score import plots
 from s5cli.score.evaluate import evaluation
+from tests.pictures import Panel, brightness, read
 from tests.score.scored import scored_clips
 def style():  # reading the backend would choose one
     return {key: matplotlib.rcParams[key] for key in matplotlib.rcParams if key != "backend"}
@@ -84,45 +85,63 @@ assert "matplotlib.pyplot" not in sys.modules and "torch" not in sys.modules
 
 # ------------------------------------------------------------------------------------------------------------ contents
 def test_classes_stand_in_the_order_of_their_scores_with_their_intervals(result: Evaluation) -> None:
-    left, right = plots.classes(result.classes, result.bootstrap).axes
+    picture = read(plots.classes(result.classes, result.bootstrap))
+    left, right = picture.panels
     ordered = sorted(result.classes, key=lambda found: found.capi_sdri_db)
-    ticks = [text.get_text() for text in left.get_yticklabels()]
-    assert ticks == [f"{found.label}  {found.n_ref} | {found.n_est}" for found in ordered]
-    x, _, ends = points(left)["CAPI-SDRi: with 0 dB for missed and surplus"]
-    assert x == [found.capi_sdri_db for found in ordered]
-    intervals = [found.intervals["capi_sdri_db"] for found in ordered]
-    assert np.ravel(ends) == pytest.approx([end for found in intervals for end in (found.low, found.high)])
-    x, _, _ = points(right)["recall"]
-    assert x == [found.recall_percent for found in ordered]
+    assert left.y.words == [f"{found.label}  {found.n_ref} | {found.n_est}" for found in ordered]
+    heights = [place for place, _ in left.y.ticks]
+    assert heights == sorted(heights, reverse=True), "the best on top"
+    assert any(f"whiskers: {result.bootstrap.level_percent:g} % confidence" in words for words in picture.words)
+    for panel, key, name in (
+        (left, "capi_sdri_db", "CAPI-SDRi: with 0 dB for missed and surplus"),
+        (left, "sdri_db", "SDRi of its pairs by label"),
+        (right, "recall_percent", "recall"),
+        (right, "precision_percent", "precision"),
+    ):
+        points = panel.points[picture.legend[name]]
+        assert [left.y.nearest(y) for _, y in points] == [*range(len(ordered))]
+        assert [panel.x.value(x) for x, _ in points] == pytest.approx([vars(found)[key] for found in ordered], **NEAR)
+        ends = [(found.intervals[key].low, found.intervals[key].high) for found in ordered]
+        assert np.ravel(whiskers(panel, picture.legend[name], 0)) == pytest.approx(np.ravel(ends), **NEAR)
 
 
 def test_confusion_shows_every_count(result: Evaluation) -> None:
-    (axes,) = plots.confusion(result.confusion).axes
-    shown = {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in axes.texts}
+    figure = plots.confusion(result.confusion)
+    (panel,) = read(figure).panels
+    assert panel.x.words == [*result.confusion.labels, "missed"]
+    assert panel.y.words == [*result.confusion.labels, "surplus"]
+    cells = [(int(text), place) for text, place in panel.texts if text.isdigit()]
+    where = [(panel.y.nearest(y), panel.x.nearest(x)) for _, (x, y) in cells]
     counts = result.confusion.counts
+    shown = {cell: number for cell, (number, _) in zip(where, cells, strict=True)}
     assert shown == {(row, column): counts[row, column] for row, column in np.argwhere(counts)}
-    assert [text.get_text() for text in axes.get_xticklabels()] == [*result.confusion.labels, "missed"]
-    assert [text.get_text() for text in axes.get_yticklabels()] == [*result.confusion.labels, "surplus"]
-    assert axes.images[0].get_array().sum(1).max() == pytest.approx(1), "shares of a row"
+    shares = np.array([counts[cell] / counts[cell[0]].sum() for cell in where])
+    ground = brightness(figure, [(x, y - 3) for _, (x, y) in cells])[np.argsort(shares)]
+    assert np.diff(ground).max() < 0.02, "darker where more of a row"
+    assert np.ptp(ground) > 0.3
 
 
 def test_scores_by_number_of_targets_without_and_with_same_class_sources(result: Evaluation) -> None:
-    panels = plots.targets(result).axes
-    for panel, key in zip(panels, ("capi_sdri_db", "casa_sdri_db", "accuracy_mixture_percent"), strict=True):
-        shown = points(panel)
-        for repeats, name in ((False, "no class twice"), (True, "a class twice or more")):
+    picture = read(plots.targets(result))
+    kinds = {"no class twice": False, "a class twice or more": True}
+    for panel, key in zip(picture.panels, ("capi_sdri_db", "casa_sdri_db", "accuracy_mixture_percent"), strict=True):
+        assert [lines[0] for _, lines in panel.x.ticks] == ["0", "1", "2", "3"]
+        for name, repeats in kinds.items():
             clips = [clip for clip in result.clips if clip.repeats_a_class == repeats]
             numbers = sorted({len(clip.ref_labels) for clip in clips})
             groups = [summary([c for c in clips if len(c.ref_labels) == n], result.bootstrap) for n in numbers]
-            x, y, ends = shown[name]
-            assert np.round(x).tolist() == numbers
-            assert y == [vars(group)[key] for group in groups]
-            assert ends[-1] == pytest.approx((groups[-1].intervals[key].low, groups[-1].intervals[key].high))
-    (dashes,) = panels[0].collections[-1:]
-    assert all(segment[0, 1] < max(points(panels[0])["no class twice"][1]) for segment in dashes.get_segments())
-    ticks = [text.get_text() for text in panels[0].get_xticklabels()]
+            points = panel.points[picture.legend[name]]
+            assert [round(panel.x.value(x)) for x, _ in points] == numbers
+            assert [panel.y.value(y) for _, y in points] == pytest.approx([vars(one)[key] for one in groups], **NEAR)
+            last = groups[-1].intervals[key]
+            assert whiskers(panel, picture.legend[name], 1)[-1] == pytest.approx((last.low, last.high), **NEAR)
+    first = picture.panels[0]
+    dashes = first.strokes[picture.legend["best answer without separation, same labels"]]
+    best_db = max(first.y.value(y) for _, y in first.points[picture.legend["no class twice"]])
+    assert dashes
+    assert all(first.y.value(start[1]) < best_db for start, _ in dashes)
     counts = [sum(len(clip.ref_labels) == n for clip in result.clips) for n in range(4)]
-    assert [sum(map(int, tick.split("\n")[1].strip("()").split(", "))) for tick in ticks] == counts
+    assert [sum(map(int, lines[1].strip("()").split(", "))) for _, lines in first.x.ticks] == counts
 
 
 @pytest.mark.parametrize("n_clips", [0, 1])
