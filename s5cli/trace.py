@@ -118,7 +118,8 @@ def plain(name: str, value: float) -> str:
     ('-6.0', '0.25')
     """
     _, unit = titled(name)
-    return f"{value:.{1 if unit in ('dB', '%', '°', 'Hz') else 2}f}" if unit else f"{value:.3g}"
+    digits = 1 if unit in ("dB", "%", "°", "Hz") else 2
+    return f"{round(value, digits) + 0.0:.{digits}f}" if unit else f"{value:.3g}"
 
 
 def titled(name: str) -> tuple[str, str]:
