@@ -68,7 +68,9 @@ class Files:
         return sorted(path for path in self.sizes_bytes if "/" not in path)
 
 
-# ------------------------------------------------------------------------------------------------------------- folders
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
 def folder_files(folder: Path) -> Files:
     """The tree of a folder; hidden files and folders are left out.
 
@@ -109,7 +111,9 @@ class _FolderReader:
             raise InputError(f"cannot be read ({error.strerror or error})") from error
 
 
-# ---------------------------------------------------------------------------------------------------------------- zips
+# --- zips -------------------------------------------------------------------------------------------------------------
+
+
 @contextmanager
 def zip_files(path: Path) -> Iterator[Files]:
     """The tree of a zip, as long as the block lasts.

@@ -110,7 +110,9 @@ def grown(keys: Sequence[Key]) -> Node:
     return root
 
 
-# ------------------------------------------------------------------------------------------------------- write and read
+# --- write and read ---------------------------------------------------------------------------------------------------
+
+
 def composed(facts: Facts, answers: Any = MISSING) -> dict[str, Any]:
     """The content of a meta file: facts, what a person answered in an earlier one, and TODO for the rest."""
     content: dict[str, Any] = _composed(schema(), facts, answers)
@@ -184,7 +186,9 @@ def _check_events(text: bytes) -> None:
             raise InputError(f"is nested more than {MOST_DEPTH} levels deep")
 
 
-# ---------------------------------------------------------------------------------------------------------------- check
+# --- check ------------------------------------------------------------------------------------------------------------
+
+
 def problems(content: Any) -> list[Problem]:
     """Everything that is wrong with the content of a meta file."""
     found = list(_problems(schema(), content, ""))

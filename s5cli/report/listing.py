@@ -101,6 +101,8 @@ def listing_html(run: Run, rows: Sequence[Row], scores: Summary | None, clip_fol
 
 
 # --- the top ----------------------------------------------------------------------------------------------------------
+
+
 def _about(run: Run) -> Iterator[Element]:
     about = run.about
     if about is None:
@@ -157,6 +159,8 @@ def _percent(value: float | None) -> str:
 
 
 # --- the filters ------------------------------------------------------------------------------------------------------
+
+
 def _filters(rows: Sequence[Row], known: Sequence[Flag]) -> Element:
     labels = Counter(label for row in rows for label in set(row.labels))
     flags = Counter(flag for row in rows for flag in row.flags)
@@ -190,6 +194,8 @@ def _flag_button(flag: Flag, count: int) -> Element:
 
 
 # --- the rows ---------------------------------------------------------------------------------------------------------
+
+
 def _column_head(column: Column) -> Element:
     button = node("button", {"type": "button", "title": column.meaning}, column.name)
     return node("th", {"scope": "col", "data-kind": column.kind, "aria-sort": "none"}, button)

@@ -99,6 +99,8 @@ def _read(source: Source, channel_order: str | None) -> Sound | Missing:
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------
+
+
 def score(clip: Clip, sounds: Sequence[Sound | Missing]) -> ClipResult | None:
     """The clip's scores; None where there are no references, a sound is missing, or the run failed.
 
@@ -130,6 +132,8 @@ def _stacked(sounds: Sequence[Sound], n_samples: int) -> Samples:
 
 
 # --- tracks -----------------------------------------------------------------------------------------------------------
+
+
 def write_tracks(sounds: Sequence[Sound | Missing], folder: Path, link: bool) -> tuple[Track | Missing, ...]:
     """Audio and pictures of all sounds that are there into a page's folder; the pictures share one scale.
 

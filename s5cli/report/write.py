@@ -143,6 +143,8 @@ def write_list(report: Report, folder: Path) -> None:
 
 
 # --- the folder -------------------------------------------------------------------------------------------------------
+
+
 def _check(out: Path, overwrite: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
@@ -198,6 +200,8 @@ def _digest(name: str) -> str:
 
 
 # --- the pages --------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class _Job:
     run: Path

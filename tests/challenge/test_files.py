@@ -88,7 +88,9 @@ def test_a_read_is_bounded(folder):
         tree.read("b.txt", 5000)
 
 
-# ----------------------------------------------------------------------------------------------------- hostile archives
+# --- hostile archives -------------------------------------------------------------------------------------------------
+
+
 def zip_of(path: Path, *members: zipfile.ZipInfo | str) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
         for member in members:

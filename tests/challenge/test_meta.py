@@ -162,7 +162,9 @@ def test_the_other_spelling_is_taken_and_kept(complete):
     assert meta.composed(FACTS, complete)["submission"]["authors"][0]["affiliation"].keys() == affiliation.keys()
 
 
-# ----------------------------------------------------------------------------------------------------------------- text
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
 def test_null_is_written_as_dcase_does_and_read_either_way():
     content = meta.composed(FACTS)
     text = meta.dumps(content, ["macs: how"])

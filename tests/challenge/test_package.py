@@ -15,14 +15,19 @@ import pytest
 import soundfile
 import yaml
 
+import s5cli
 from s5cli import official
+from s5cli.audio import read_scene
+from s5cli.challenge import macs
 from s5cli.challenge.label import Label
-from s5cli.challenge.package import Order, macs, package
-from s5cli.challenge.package.results import dev_results
-from s5cli.challenge.package.run import RunClip, read_run
+from s5cli.challenge.package import Order, package
+from s5cli.challenge.runs import dev_results, probabilities, read_run
 from s5cli.errors import InputError, UsageError
+from s5cli.labels import CLASSES
+from s5cli.run.record import ClipReport, StemReport
 from s5cli.score.evaluate import evaluate
-from tests.challenge.made import EXAMPLES, LABEL, PDF, ROOT, copied, edited
+from s5cli.trace import ClipTrace, QueryTrace
+from tests.challenge.made import EXAMPLES, LABEL, PDF, ROOT, copied, edited, separate
 
 CLIPS = ["clapping_two_speakers", "dishes_keyboard", "no_target", "speech_pour_percussion"]
 
@@ -47,7 +52,9 @@ def order(mine, tmp_path) -> Order:
     return Order(mine, mine, LABEL, tmp_path / "out", EXAMPLES)
 
 
-# --------------------------------------------------------------------------------------------------------------- layout
+# --- layout -----------------------------------------------------------------------------------------------------------
+
+
 def test_the_layout(run, submission):
     stems = sorted(path.name for path in run.glob("*.wav"))
     assert len(stems) >= 3
@@ -99,7 +106,7 @@ def test_dev_results_are_the_scores_of_the_dev_run(run, submission):
     for clip, scored in zip(results.clips, score.clips, strict=True):
         assert (clip.est_labels, clip.ref_labels) == (scored.est_labels, scored.ref_labels)
         report = json.loads((run / f"{clip.soundscape}.json").read_text())
-        rejected = max((query["confidence"] for query in report["dropped"]), default=0)
+        rejected = max((q["confidence"] for q in report["queries"] if q["reported"] is None), default=0)
         silent = [1 - rejected] * (3 - len(report["stems"]))
         assert list(clip.probabilities) == [*(stem["confidence"] for stem in report["stems"]), *silent]
 
@@ -138,11 +145,49 @@ def test_audio_url_file(submission):
     assert url == "https://example.org/Doe_LAB_task4_1_out.zip\n"
 
 
-def test_the_probability_of_an_empty_slot_where_nothing_was_proposed():
-    assert RunClip("a", (), (), None).silence == 1
+# --- probabilities ----------------------------------------------------------------------------------------------------
 
 
-# ------------------------------------------------------------------------------------------------------- multiply-adds
+def clip(stems: list[float], dropped: list[float], silence: list[float]) -> ClipReport:
+    reports = [StemReport(f"a_{slot}_Speech.wav", "Speech", slot, p, -9.0) for slot, p in enumerate(stems)]
+    queries = [QueryTrace("Speech", p, slot, reported=slot) for slot, p in enumerate(stems)]
+    queries += [QueryTrace("Cough", p, dropped_by="x") for p in dropped]
+    return ClipReport("a", 10.0, tuple(reports), ClipTrace(tuple(queries), tuple(silence)), (), 0)
+
+
+@pytest.mark.parametrize(
+    ("stems", "dropped", "silence", "expected"),
+    [
+        ([], [], [], [1, 1, 1]),
+        ([0.75], [0.25, 0.5], [], [0.75, 0.5, 0.5]),
+        ([0.75, 0.5], [], [0.875], [0.75, 0.5, 0.875]),
+        ([0.75], [0.25], [0.875], [0.75, 0.75, 0.875]),
+        ([], [], [0.5, 0.625, 0.75], [0.5, 0.625, 0.75]),
+        ([0.5] * 4, [0.25], [0.75], [0.5] * 4),
+    ],
+    ids=["nothing", "dropped", "silent", "dropped and silent", "all silent", "long"],
+)
+def test_an_empty_slot_has_the_probability_of_silence(stems, dropped, silence, expected):
+    assert list(probabilities(clip(stems, dropped, silence))) == expected
+
+
+def test_the_baselines_empty_slots_have_the_taggers_softmax_of_silence(tmp_path):
+    """As the official program has it; each track once, silent ones last, from the tagger itself."""
+    run = separate(tmp_path / "run", "--system", "baseline-compact")
+    tagger = s5cli.load("baseline-compact", "cpu").system.tagger
+    found = {one.soundscape: one.probabilities for one in dev_results(read_run(run), EXAMPLES).clips}
+    n_silent = 0
+    for name in CLIPS:
+        [tracks] = tagger([read_scene(EXAMPLES / f"{name}.flac")]).probabilities
+        silent = tracks.argmax(axis=1) == len(CLASSES)
+        n_silent += silent.sum()
+        assert found[name] == pytest.approx([*tracks[~silent].max(axis=1), *tracks[silent, len(CLASSES)]], abs=1e-6)
+    assert n_silent > 0
+
+
+# --- multiply-adds ----------------------------------------------------------------------------------------------------
+
+
 def test_multiply_adds_are_what_the_layers_say():
     """One convolution, one matrix product and one attention, counted by hand."""
     import torch
@@ -154,16 +199,18 @@ def test_multiply_adds_are_what_the_layers_say():
             self.conv = nn.Conv1d(4, 6, 8, stride=320)  # 1000 frames of 10 s
             self.linear = nn.Linear(6, 16)
 
-        def __call__(self, scenes):
-            x = self.linear(self.conv(scenes[0].audio[None]).transpose(1, 2))  # [1, 1000, 16]
-            return nn.functional.scaled_dot_product_attention(x, x, x)
+        def exercise(self, scene):
+            x = self.linear(self.conv(scene.audio[None]).transpose(1, 2))  # [1, 1000, 16]
+            nn.functional.scaled_dot_product_attention(x, x, x)
 
     by_hand = 1000 * 6 * 4 * 8 + 1000 * 6 * 16 + 2 * 1000 * 1000 * 16
     with torch.inference_mode():
         assert macs.multiply_adds(Small()) == by_hand
 
 
-# ------------------------------------------------------------------------------------------------------- once more
+# --- once more --------------------------------------------------------------------------------------------------------
+
+
 def test_the_same_runs_give_the_same_bytes(order, submission, tmp_path):
     answers = submission / "task4/Doe_LAB_task4_1/Doe_LAB_task4_1.meta.yaml"
     (tmp_path / "report.pdf").write_bytes(PDF)
@@ -228,7 +275,9 @@ def test_what_is_left_to_fill_in_is_told(order):
     assert done.todo[-2:] == ("Doe_LAB_task4.audio_url.txt", "Doe_LAB_task4.technical_report.pdf")
 
 
-# -------------------------------------------------------------------------------------------------------------- refused
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
 def refuses(order: Order, error: type[Exception], said: str) -> None:
     """Refused, with nothing left behind."""
     with pytest.raises(error, match=said) as caught:
@@ -263,18 +312,22 @@ def test_a_stem_that_is_gone_is_refused(order):
 @pytest.mark.parametrize("file", ["../../stolen.wav", "clapping_two_speakers_1_Speech.wav", "no_target_0_Speech.wav"])
 def test_a_report_cannot_name_other_files(order, file):
     edited(order.run / "clapping_two_speakers.json", lambda report: report["stems"][0].update(file=file))
-    refuses(order, InputError, "names its stem 0")
+    refuses(order, InputError, "its stem 0 is .*; continue it")
 
 
 def test_labels_named_by_a_user_are_refused(order):
-    edited(order.run / "run.json", lambda about: about.update(labels=["Speech"]))
+    edited(order.run / "run.json", lambda about: about["fingerprint"].update(labels=["Speech"]))
     refuses(order, InputError, "--labels")
 
 
-@pytest.mark.parametrize("key", ["system", "knobs"])
-def test_runs_of_different_systems_are_refused(order, tmp_path, key):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("system", "other"), ("knobs", {"verify": 0.75}), ("options", {"stages": 2}), ("weights", {}), ("window_s", 5.0)],
+)
+def test_runs_of_different_systems_are_refused(order, tmp_path, key, value):
     dev = copied(order.run, tmp_path / "dev")
-    edited(dev / "run.json", lambda about: about.update({key: "other"}))
+    table = (lambda about: about) if key in ("system", "knobs", "options") else (lambda about: about["fingerprint"])
+    edited(dev / "run.json", lambda about: table(about).update({key: value}))
     refuses(replace(order, dev_run=dev), InputError, f"differs from .* in {key}")
 
 
@@ -295,7 +348,7 @@ def test_a_dev_run_of_other_clips_is_refused(order, tmp_path):
 
 def test_references_that_are_not_found_are_asked_for(order):
     for path in order.run.glob("[!r]*.json"):
-        edited(path, lambda report: report.pop("file", None))
+        edited(path, lambda report: report.update(file=""))
     refuses(replace(order, dev_reference=None), InputError, "--dev-reference")
 
 
@@ -313,7 +366,7 @@ def test_a_damaged_run_json_is_refused(order, text):
 
 def test_a_damaged_report_is_refused(order):
     edited(order.run / "dishes_keyboard.json", lambda report: report["stems"][0].pop("label"))
-    refuses(order, InputError, "dishes_keyboard.json: no report of a clip")
+    refuses(order, InputError, "dishes_keyboard.json is damaged: KeyError: 'label'; continue it")
 
 
 def test_options_that_cannot_be(order, tmp_path):

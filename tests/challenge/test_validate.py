@@ -43,7 +43,9 @@ def package(submission, tmp_path) -> Path:
     return copied(submission / "task4", tmp_path / "spoilt" / "task4")
 
 
-# ----------------------------------------------------------------------------------------------------------- no damage
+# --- no damage --------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("path", [NAME, f"{NAME}_out.zip", "task4", "task4.zip", f"task4/{NAME}", "."])
 def test_a_good_submission_has_no_findings(submission, path):
     report = check(submission / path)
@@ -68,7 +70,9 @@ def test_results_of_the_official_program_pass_the_rules_for_scores(output):
     assert found(check(output)) == {("error", "agree"), ("error", "covered")}
 
 
-# --------------------------------------------------------------------------------------------------- stems and results
+# --- stems and results ------------------------------------------------------------------------------------------------
+
+
 def wav(output: Path, clip: str = CLIP, slot: int = 0) -> Path:
     return next((output / "eval_out").glob(f"{clip}_{slot}_*.wav"))
 
@@ -278,7 +282,9 @@ def test_long_clips_may_have_more_stems(output, tmp_path):
     assert validate(output, tmp_path).findings == ()
 
 
-# ------------------------------------------------------------------------------------------------------------- package
+# --- package ----------------------------------------------------------------------------------------------------------
+
+
 META = f"{NAME}/{NAME}.meta.yaml"
 
 
@@ -361,7 +367,9 @@ def test_zips_are_called_as_their_folder_and_hold_nothing_else(output, tmp_path)
     assert check(tmp_path / f"{NAME}.zip").findings == ()
 
 
-# ------------------------------------------------------------------------------------------------- nothing to validate
+# --- nothing to validate ----------------------------------------------------------------------------------------------
+
+
 def test_folders_and_zips_that_hold_no_submission(run, tmp_path):
     assert found(check(run)) == {("error", "layout")}
     write_zip(tmp_path / "t.zip", {"run": run})

@@ -48,7 +48,9 @@ return found;
 """
 
 
-# ------------------------------------------------------------------------------------------------------------- helpers
+# --- helpers ----------------------------------------------------------------------------------------------------------
+
+
 def go(browser, report: Path, page: str = "index.html") -> None:
     browser.get((report / page).as_uri())
     wait(browser, "document.readyState === 'complete' && document.getElementById('theme')")
@@ -121,7 +123,9 @@ def moments(browser) -> list[float]:
     return browser.execute_script("return [...document.querySelectorAll('audio')].map((a) => a.currentTime)")
 
 
-# -------------------------------------------------------------------------------------------------------------- pages
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
 def test_every_page_loads_whole_and_from_the_folder_alone(browser, moved):
     pages = [moved / "index.html", *sorted(moved.glob("clips/*/index.html"))]
     assert len(pages) == 5
@@ -166,7 +170,9 @@ def test_a_clip_shows_its_sounds_and_its_trace(browser, moved):
     assert browser.execute_script("return document.querySelector('.track:target').id") == "stem-0"
 
 
-# ------------------------------------------------------------------------------------------------------- sort, filter
+# --- sort, filter -----------------------------------------------------------------------------------------------------
+
+
 def test_clicks_sort_and_clips_without_a_score_stay_last(browser, moved):
     go(browser, moved)
     assert names(browser) == sorted(names(browser))
@@ -248,7 +254,9 @@ def test_the_ends_of_the_list_lead_nowhere(browser, moved):
     wait(browser, "document.title === 'dishes_keyboard'")
 
 
-# ------------------------------------------------------------------------------------------------------------- player
+# --- player -----------------------------------------------------------------------------------------------------------
+
+
 def test_the_space_bar_plays_and_numbers_switch_at_the_same_moment(browser, moved):
     go(browser, moved, page_of(CLIP))
     press(browser, Keys.SPACE)
@@ -295,7 +303,9 @@ def test_a_click_into_the_picture_goes_to_that_moment(browser, moved):
     wait(browser, "document.querySelector('#stem-0 audio').currentTime > 7.8")
 
 
-# ------------------------------------------------------------------------------------------------------ looks, access
+# --- looks, access ----------------------------------------------------------------------------------------------------
+
+
 def test_dark_by_the_systems_wish_and_by_hand_and_remembered(browser, moved):
     for scheme, is_right in (("dark", lambda level: level < 60), ("light", lambda level: level > 200)):
         wish = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -409,7 +419,9 @@ def test_plus_and_minus_are_explained_where_they_are(browser, moved, made, tmp_p
     assert browser.find_elements(By.ID, "legend") == []  # without references there is neither
 
 
-# -------------------------------------------------------------------------------------------------- names, many clips
+# --- names, many clips ------------------------------------------------------------------------------------------------
+
+
 HOSTILE = (
     "<img src=x onerror=document.title='taken'>",
     '"><script>document.title=`taken`<',

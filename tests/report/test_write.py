@@ -47,6 +47,8 @@ def start(*args: object, **how: object) -> subprocess.Popen:
 
 
 # --- content ----------------------------------------------------------------------------------------------------------
+
+
 def test_scores_are_those_of_evaluate(reported, made):
     expected = evaluate(made, ORACLE)
     assert {outcome.result.soundscape: outcome.result.to_json() for outcome in reported.outcomes} == {
@@ -252,6 +254,8 @@ def test_a_long_recording_is_drawn_whole_and_told_by_windows(tmp_path):
 
 
 # --- sounds not there -------------------------------------------------------------------------------------------------
+
+
 def test_a_missing_stem_is_shown_and_told(run, tmp_path, capfd):
     (run / "dishes_keyboard_1_MusicalKeyboard.wav").unlink()
     (run / "clapping_two_speakers_0_Speech.wav").write_bytes(b"RIFF")

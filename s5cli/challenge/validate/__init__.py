@@ -1,7 +1,9 @@
 """Every rule that a submission must obey, and all that is wrong with one at once.
 
-The official program checks names and that files and JSON are one to one. Here are these rules and more: what is in the
-WAV files, slot numbers, probabilities, scores that follow from their own details, and the meta file.
+The official program checks names and that files and JSON are one to one. Here are these rules and more: for what is in
+the WAV files (`stems`), for probabilities and scores that follow from their own details (`results`), for the meta file
+and the package of a team (`systems`). What is wrong is told as a `finding`; this file finds the parts of a submission
+and takes each to its rules.
 """
 
 from __future__ import annotations
@@ -11,22 +13,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from s5cli.challenge.files import Files
-from s5cli.challenge.label import META_SUFFIX, wav_zips
-from s5cli.challenge.validate.content import MOST_JSON_BYTES
+from s5cli import official
+from s5cli.challenge.files import Files, folder_files, zip_files
+from s5cli.challenge.label import META_SUFFIX, TASK, wav_zips
 from s5cli.challenge.validate.finding import Finding, Findings
-from s5cli.challenge.validate.mixtures import names_of, read_mixtures
-from s5cli.challenge.validate.parts import Part, parts_of
-from s5cli.challenge.validate.system import RESULT_FILES, Answered, check_output, check_system, check_top
-from s5cli.challenge.validate.team import check_package
+from s5cli.challenge.validate.results import MOST_JSON_BYTES
+from s5cli.challenge.validate.stems import names_of, read_mixtures
+from s5cli.challenge.validate.systems import (
+    RESULT_FILES,
+    Answered,
+    check_output,
+    check_package,
+    check_system,
+    check_top,
+)
+from s5cli.dataset import EVAL_OUT
 from s5cli.score.evaluate import Progress
 
 __all__ = ["Finding", "Report", "validate"]
 
 TOLD = (*RESULT_FILES, META_SUFFIX)
 """What the parts of a submission say of a system."""
+Kind = Literal["output", "package", "system"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,7 @@ def validate(path: Path, soundscapes: Path, dev_soundscapes: Path | None = None,
     answered = Answered(mixtures, names_of(dev_soundscapes) if dev_soundscapes else None)
     found = Findings(str(path))
     with ExitStack() as stack:
-        parts = parts_of(path, stack)
+        parts = _parts_of(path, stack)
         if not parts:
             found.error("layout", "holds neither a folder <label>/ with eval_out/ nor a package task4/")
         for part in parts:
@@ -127,3 +137,63 @@ def _unchecked(parts: Sequence[Part], answered: Answered) -> Iterator[str]:
         yield "meta file, audio URL and report: they are in the package; validate it too"
     if parts and answered.dev_names is None:
         yield "whether the whole development set is scored: name it with --dev-soundscapes"
+
+
+# --- what there is at a path ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """An output (a folder of stems with result files), a package, or a single system's folder of a package."""
+
+    kind: Kind
+    files: Files
+    root: Files | None = None  # the whole zip that it lies in
+
+    @property
+    def systems(self) -> list[Files]:
+        """The folder of every system in it."""
+        return [self.files.within(name) for name in self.files.top_folders] if self.kind == "package" else [self.files]
+
+
+def _parts_of(path: Path, stack: ExitStack) -> list[Part]:
+    """The parts at a path, itself or in it; zips stay open as long as the stack.
+
+    Raises:
+        UsageError: there is nothing at the path.
+        InputError: a zip that cannot be read or is not to be trusted.
+    """
+    if not path.is_dir():
+        files = stack.enter_context(zip_files(path))
+        return [Part(part.kind, part.files, files) for part in _inner(files)]
+    found = list(_parts(folder_files(path)))
+    if not any(part.files.name == path.resolve().name for part in found):  # a folder around them: its zips count too
+        for zipped in sorted(path.glob("*.zip")):
+            found += _parts_of(zipped, stack)
+    return found
+
+
+def _parts(files: Files) -> Iterator[Part]:
+    """The tree itself if it is a part, else its folders that are."""
+    kind = _kind(files)
+    if kind is not None:
+        yield Part(kind, files)
+    else:
+        yield from _inner(files)
+
+
+def _inner(files: Files) -> Iterator[Part]:
+    for folder in files.top_folders:
+        inner = files.within(folder)
+        if (kind := _kind(inner)) is not None:
+            yield Part(kind, inner)
+
+
+def _kind(files: Files) -> Kind | None:
+    metas = [path for path in files.sizes_bytes if path.endswith(META_SUFFIX)]
+    if files.name == TASK or any(path.count("/") == 1 for path in metas):
+        return "package" if TASK not in files.top_folders else None
+    if any("/" not in path for path in metas):
+        return "system"
+    is_output = EVAL_OUT in files.top_folders or official.EVAL_RESULTS in files.sizes_bytes
+    return "output" if is_output else None

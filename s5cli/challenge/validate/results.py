@@ -1,33 +1,119 @@
-"""Rules for the two result files, against the soundscapes, against the stems, and against themselves."""
+"""Rules for the two result files: their fields, the soundscapes, the stems, and scores that follow from the details."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from s5cli import official
 from s5cli.challenge.files import Files
-from s5cli.challenge.validate.content import read_dev_clips, read_eval_clips, read_nparams, read_object
 from s5cli.challenge.validate.finding import Findings
-from s5cli.challenge.validate.mixtures import Mixture
-from s5cli.challenge.validate.stems import check_names
-from s5cli.labels import CLASSES, N_SLOTS
+from s5cli.challenge.validate.stems import Mixture, check_names
+from s5cli.errors import InputError
+from s5cli.labels import CLASSES, N_SLOTS, SILENCE
 from s5cli.official import DevClip, DevResults, EvalClip
 from s5cli.score import metric
 
+MOST_JSON_BYTES = 64 << 20  # 2,567 clips take two
 TOLERANCE = 1e-4  # dB or percent, of a score that was computed in another order
 
+T = TypeVar("T")
 
-# -------------------------------------------------------------------------------------------------- eval_results.json
+# --- fields: one that is wrong does not hide the next -----------------------------------------------------------------
+
+
+def _read_object(files: Files, name: str, found: Findings) -> Mapping[str, Any] | None:
+    """The object in a JSON file; None, and a finding, where there is none."""
+    if name not in files.sizes_bytes:
+        found.error("layout", "missing")
+        return None
+    constants: Counter[str] = Counter()
+
+    def constant(text: str) -> float:
+        constants[text] += 1
+        return float(text)
+
+    try:
+        content = json.loads(files.read(name, MOST_JSON_BYTES), parse_constant=constant)
+    except (InputError, ValueError, RecursionError) as error:
+        found.error("json", f"cannot be read ({error})")
+        return None
+    for text, n in constants.items():
+        found.error("finite", f"holds {text} in {n} places, which is no JSON")
+    if not isinstance(content, dict):
+        found.error("json", "is not an object")
+        return None
+    return content
+
+
+def _read_nparams(content: Mapping[str, Any], found: Findings) -> int | None:
+    """The number of parameters, if it is one."""
+    nparams = content.get("nparams")
+    if not isinstance(nparams, int) or isinstance(nparams, bool) or nparams < 1:
+        found.error("nparams", f"nparams is {nparams!r}, which should be the number of all parameters")
+        return None
+    return nparams
+
+
+def _read_entries(content: Mapping[str, Any], field: str, parse: Callable[[Any], T], found: Findings) -> Iterator[T]:
+    """The entries of a list that have the official fields."""
+    entries = content.get(field)
+    if not isinstance(entries, list):
+        found.error("json", f"{field} is not a list")
+        return
+    for number, entry in enumerate(entries):
+        try:
+            yield parse(entry)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            called = entry.get("soundscape") if isinstance(entry, dict) else None
+            what = f"{field}[{number}]" + (f" ({called})" if called else "")
+            found.error("json", f"{what} does not have the official fields ({type(error).__name__}: {error})")
+
+
+def _eval_clip(entry: Any) -> EvalClip:
+    clip = official.EvalResults.from_json({"nparams": 0, "probabilities": [entry], "config": {}}).clips[0]
+    _check_type(clip.soundscape, str)
+    for stem in clip.stems:
+        _check_type(stem.filename, str)
+        _check_type(stem.label, str)
+        _check_type(stem.probability, int, float)
+    return clip
+
+
+def _dev_clip(entry: Any) -> DevClip:
+    clip = DevClip.from_json(entry)
+    _check_type(clip.soundscape, str)
+    for label in (*clip.ref_labels, *clip.est_labels):
+        if label not in (*CLASSES, SILENCE):
+            raise ValueError(f"label {label!r}")
+    for probability in clip.probabilities:
+        _check_type(probability, int, float)
+    for count in (clip.tp, clip.fp, clip.fn):
+        _check_type(count, int)
+    _check_type(clip.capi_sdri_db, int, float, type(None))
+    if clip.to_json()["metrics"] != entry["metrics"]:
+        raise ValueError("metrics are not the two official ones in their order")
+    return clip
+
+
+def _check_type(value: object, *kinds: type) -> None:
+    if type(value) not in kinds:
+        raise TypeError(f"{value!r} is of type {type(value).__name__}")
+
+
+# --- eval_results.json ------------------------------------------------------------------------------------------------
+
+
 def check_eval(
     files: Files, mixtures: Mapping[str, Mixture], wavs: Collection[str] | None, found: Findings
 ) -> int | None:
     """`eval_results.json`; None for `wavs` where there are no stems to compare it with. Gives its `nparams`."""
-    content = read_object(files, official.EVAL_RESULTS, found)
+    content = _read_object(files, official.EVAL_RESULTS, found)
     if content is None:
         return None
-    clips = read_eval_clips(content, found)
+    clips = list(_read_entries(content, "probabilities", _eval_clip, found))
     listed = [stem.filename for clip in clips for stem in clip.stems]
     _check_listed(listed, wavs if wavs is not None else set(listed), found)
     if wavs is None:
@@ -36,7 +122,7 @@ def check_eval(
     for clip in clips:
         _check_stems(clip, found)
     _check_config(content, found)
-    return read_nparams(content, found)
+    return _read_nparams(content, found)
 
 
 def _check_listed(listed: Sequence[str], wavs: Collection[str], found: Findings) -> None:
@@ -87,19 +173,21 @@ def _check_config(content: Mapping[str, Any], found: Findings) -> None:
         found.error("json", "config is not an object")
 
 
-# ------------------------------------------------------------------------------------------ dev_set_test_results.json
+# --- dev_set_test_results.json ----------------------------------------------------------------------------------------
+
+
 def check_dev(files: Files, names: Collection[str] | None, found: Findings) -> DevResults | None:
     """`dev_set_test_results.json`; None for `names` where the development set is not known. Gives what it says."""
-    content = read_object(files, official.DEV_RESULTS, found)
+    content = _read_object(files, official.DEV_RESULTS, found)
     if content is None:
         return None
-    clips = read_dev_clips(content, found)
+    clips = list(_read_entries(content, "details", _dev_clip, found))
     listed = [clip.soundscape for clip in clips]
     _check_covered(listed, listed if names is None else names, found)
     for clip in clips:
         _check_dev_clip(clip, found)
     _check_config(content, found)
-    nparams = read_nparams(content, found)
+    nparams = _read_nparams(content, found)
     if len(clips) != len(content.get("details") or ()):
         return None  # no sum over all clips can be checked
     return _check_scores(content, clips, nparams, found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -11,14 +13,68 @@ import soundfile
 from s5cli import official
 from s5cli.challenge.files import Files
 from s5cli.challenge.validate.finding import Findings
-from s5cli.challenge.validate.mixtures import Mixture
+from s5cli.dataset import SOUNDSCAPE, SUFFIXES
 from s5cli.errors import InputError
 from s5cli.official import StemName
 from s5cli.scene import RATE_HZ
 
+WHOLE_S = 12.0  # a clip up to here holds three targets at most
 HEADER_BYTES = 1 << 20
 MOST_SAMPLE_BYTES = 8 * 8  # of eight channels of 64 bit, so that a stem of the wrong kind is still read and told so
 LOWEST, HIGHEST = -32768, 32767
+
+# --- the mixtures that they answer ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A soundscape."""
+
+    name: str
+    n_samples: int
+
+    @property
+    def most_stems(self) -> int | None:
+        """None: as many as there are targets in a long recording."""
+        return 3 if self.n_samples <= WHOLE_S * RATE_HZ else None
+
+
+def names_of(folder: Path) -> Mapping[str, Path]:
+    """The soundscapes of a folder, or of its `soundscape/`.
+
+    Raises:
+        UsageError: there is no such folder, or two of its files have one name.
+        InputError: it holds none.
+    """
+    inner = folder / SOUNDSCAPE
+    paths = official.soundscapes(inner if inner.is_dir() else folder, SUFFIXES)
+    if not paths:
+        raise InputError(f"{folder}: holds no soundscapes (.wav, .flac), itself or in {SOUNDSCAPE}/")
+    return paths
+
+
+def read_mixtures(folder: Path) -> dict[str, Mixture]:
+    """Names and lengths, from the headers alone.
+
+    Raises:
+        UsageError, InputError: as `names_of`; or a soundscape that is not audio at 32 kHz.
+    """
+    return {name: _mixture(name, path) for name, path in names_of(folder).items()}
+
+
+def _mixture(name: str, path: Path) -> Mixture:
+    try:
+        info = soundfile.info(path)
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{path}: not audio, or damaged ({error.error_string.rstrip('.')})") from error
+    if info.samplerate != RATE_HZ:
+        raise InputError(
+            f"{path}: {info.samplerate} Hz, not {RATE_HZ} Hz; the challenge's soundscapes are at {RATE_HZ}"
+        )
+    return Mixture(name, info.frames)
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
 
 
 def check_names(names: Iterable[str], mixtures: Mapping[str, Mixture], found: Findings) -> None:
@@ -55,7 +111,9 @@ def _check_slots(mixture: Mixture, numbers: list[int], found: Findings) -> None:
         )
 
 
-# --------------------------------------------------------------------------------------------------------------- audio
+# --- audio ------------------------------------------------------------------------------------------------------------
+
+
 def check_audio(files: Files, name: str, mixtures: Mapping[str, Mixture], found: Findings) -> None:
     """One stem: WAV, PCM 16 bit, mono, 32 kHz, as long as its mixture; clipping and silence are worth a look."""
     parsed: StemName | None = official.parse_numbered_name(name)

@@ -24,15 +24,14 @@ from s5cli.audio import write_file
 from s5cli.challenge import meta
 from s5cli.challenge.files import write_zip
 from s5cli.challenge.label import TASK, Label, ZipName
-from s5cli.challenge.package.macs import Macs, count
-from s5cli.challenge.package.results import dev_results, eval_results
-from s5cli.challenge.package.run import FinishedRun, check_alike, check_submittable, read_run
+from s5cli.challenge.macs import Macs, count
+from s5cli.challenge.runs import FinishedRun, check_alike, check_submittable, dev_results, eval_results, read_run
+from s5cli.dataset import EVAL_OUT
 from s5cli.errors import InputError, OutputError, UsageError, WeightsError
 from s5cli.official import DevResults, EvalResults
-from s5cli.run.plan import staging
+from s5cli.run.staging import staging
 from s5cli.score.evaluate import Progress
 
-EVAL_OUT = "eval_out"
 PACKAGE_ZIP = f"{TASK}.zip"
 URL_TODO = f"{meta.TODO} (address of the uploaded zip of stems)\n"
 
@@ -114,7 +113,7 @@ def package(order: Order, progress: Progress = iter) -> Packaged:
     check_alike(run, dev_run)
     check_submittable(run)
     evaluated, scored = eval_results(run), dev_results(dev_run, order.dev_reference, progress)
-    macs, warnings = _macs(run.system)
+    macs, warnings = _macs(run.about.system)
     content = meta.composed(_facts(order.label, scored, macs), answers)
     with staging(order.out_dir) as stage, _writing(order.out_dir):
         _write_folder(stage, run, evaluated, scored)
@@ -136,7 +135,9 @@ def package(order: Order, progress: Progress = iter) -> Packaged:
     )
 
 
-# --------------------------------------------------------------------------------------------------------------- before
+# --- before -----------------------------------------------------------------------------------------------------------
+
+
 def _checked(order: Order) -> Any:
     """Every mistake that needs no run to be seen; the answers of the meta file that is there."""
     for folder in (order.run, order.dev_run):
@@ -177,7 +178,7 @@ def _answers(order: Order) -> Any:
 
 
 def _macs(system: str) -> tuple[Macs | None, tuple[str, ...]]:
-    """None where networks cannot be built any more; a person can still write the figure himself."""
+    """None where networks cannot be built any more; a person can still write the figure."""
     try:
         return count(system), ()
     except (UsageError, WeightsError) as error:
@@ -197,7 +198,9 @@ def _facts(label: Label, scored: DevResults, macs: Macs | None) -> meta.Facts:
     )
 
 
-# ---------------------------------------------------------------------------------------------------------------- write
+# --- write ------------------------------------------------------------------------------------------------------------
+
+
 @contextmanager
 def _writing(out_dir: Path) -> Iterator[None]:
     try:
@@ -212,7 +215,7 @@ def _write_folder(stage: Path, run: FinishedRun, evaluated: EvalResults, scored:
     eval_out.mkdir(parents=True)
     for clip in run.clips:
         for stem in clip.stems:
-            shutil.copyfile(run.folder / stem.filename, eval_out / stem.filename)
+            shutil.copyfile(run.folder / stem.file, eval_out / stem.file)
     write_file(stage / "output" / official.EVAL_RESULTS, official.dumps(evaluated).encode())
     write_file(stage / "output" / official.DEV_RESULTS, official.dumps(scored).encode())
 

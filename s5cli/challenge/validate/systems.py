@@ -1,24 +1,26 @@
-"""Rules for one system: its folder of stems, and its folder in the package."""
+"""Rules for one system (its folder of stems, its folder in the package), and for the package of a team."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from s5cli import official
 from s5cli.challenge import meta
 from s5cli.challenge.files import Files
-from s5cli.challenge.label import Label
+from s5cli.challenge.label import MOST_SYSTEMS, TASK, Label
 from s5cli.challenge.validate.finding import Findings
-from s5cli.challenge.validate.mixtures import Mixture
 from s5cli.challenge.validate.results import check_dev, check_eval, same_score
-from s5cli.challenge.validate.stems import check_audio, check_names
+from s5cli.challenge.validate.stems import Mixture, check_audio, check_names
+from s5cli.dataset import EVAL_OUT
 from s5cli.errors import InputError, UsageError
 from s5cli.official import DevResults
 from s5cli.score.evaluate import Progress
 
-EVAL_OUT = "eval_out"
 RESULT_FILES = (official.EVAL_RESULTS, official.DEV_RESULTS)
+MOST_URL_BYTES = 1 << 16
+MOST_REPORT_BYTES = 1 << 30
+PDF = b"%PDF-"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def _check_results(
     return dev
 
 
-# ------------------------------------------------------------------------------------------------------- in the package
+# --- in the package ---------------------------------------------------------------------------------------------------
+
+
 def check_system(files: Files, answered: Answered, found: Findings) -> Label | None:
     """The folder of a system in the package: meta file and result files. Gives its label."""
     label = read_label(files.name, found)
@@ -120,3 +124,60 @@ def _check_stated(content: object, label: Label, dev: DevResults | None, found: 
         for stated in meta.stated(content, score):
             if not same_score(stated, getattr(dev, score)):
                 found.error("agree", f"{score} is {stated}, but {official.DEV_RESULTS} says {getattr(dev, score)}")
+
+
+# --- the package ------------------------------------------------------------------------------------------------------
+
+
+def check_package(files: Files, answered: Answered, found: Findings) -> None:
+    """A folder `task4/` with a folder for every system."""
+    if files.name != TASK:
+        found.error("label", f"the package is called {files.name}, not {TASK}")
+    systems = files.top_folders
+    labels = [check_system(files.within(name), answered, found.within(name)) for name in systems]
+    known = [label for label in labels if label is not None]
+    if not 1 <= len(systems) <= MOST_SYSTEMS:
+        found.error("layout", f"{len(systems)} systems; a team submits 1 to {MOST_SYSTEMS}")
+    teams = sorted({label.team for label in known})
+    if len(teams) > 1:
+        found.error("label", f"systems of several teams: {', '.join(teams)}")
+    team_files = [name for label in known for name in (label.audio_url_file, label.report_file)]
+    check_top(files, [*systems, *team_files], found)
+    if known:
+        _check_audio_url(files, known[0], found.within(known[0].audio_url_file))
+        _check_report(files, known[0], found.within(known[0].report_file))
+
+
+def _check_audio_url(files: Files, label: Label, found: Findings) -> None:
+    if label.audio_url_file not in files.sizes_bytes:
+        found.error("url", "missing; it holds the address of the zip of stems")
+        return
+    try:
+        lines = files.read(label.audio_url_file, MOST_URL_BYTES).decode().split("\n")
+    except (InputError, UnicodeDecodeError) as error:
+        found.error("url", f"cannot be read ({error})")
+        return
+    _check_addresses([line.strip() for line in lines if line.strip()], found)
+
+
+def _check_addresses(lines: Sequence[str], found: Findings) -> None:
+    if not lines:
+        found.error("url", "is empty; it holds the address of the zip of stems")
+    for line in lines:
+        if meta.is_todo(line):
+            found.error("url", f"left to fill in: {line}")
+        elif not meta.is_url(line):
+            found.error("url", f"holds {line[:100]!r}, which should be {meta.URL_FORM}")
+
+
+def _check_report(files: Files, label: Label, found: Findings) -> None:
+    if label.report_file not in files.sizes_bytes:
+        found.error("report", f"left to fill in: {meta.TODO} (the technical report as PDF)")
+        return
+    try:
+        content = files.read(label.report_file, MOST_REPORT_BYTES)
+    except InputError as error:
+        found.error("report", str(error))
+        return
+    if not content.startswith(PDF):
+        found.error("report", "is not a PDF file")

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from s5cli.errors import WeightsError
-from s5cli.labels import N_SLOTS
-from s5cli.scene import N_CHANNELS, RATE_HZ, Queries, Scene
+from s5cli.scene import N_CHANNELS, RATE_HZ, Part, Scene
 from s5cli.weights import build, fetch, registry
-
-if TYPE_CHECKING:
-    from s5cli.weights.registry import PartEntry
+from s5cli.weights.registry import PartEntry
 
 DURATION_S = 10
 
 
 @dataclass(frozen=True)
 class Macs:
-    """Multiply-adds of one call of each network for one clip of 10 s, three slots asked of a separator."""
+    """Multiply-adds of one call of each network for one clip of 10 s, all slots asked of a separator."""
 
     by_part: Mapping[str, int]
 
@@ -50,27 +43,25 @@ def count(system: str) -> Macs:
         WeightsError: weights are not on this machine.
     """
     parts = {part.name: part for part in registry.registry().system(system).parts.values()}
-    return Macs({name: _of_part(part) for name, part in parts.items()})
+    return Macs({name: multiply_adds(_built(part)) for name, part in parts.items()})
 
 
-def _of_part(part: PartEntry) -> int:
+def _built(part: PartEntry) -> Part:
     path = fetch.locate(part.file)
     if path is None:
         raise WeightsError(f"weights {part.file.name!r} are not on this machine; fetch them and package again")
-    adapter = build.resolve(part.adapter)(build.load_network(part, path), device="cpu", **part.options)
-    return multiply_adds(adapter)
+    adapter: Part = build.resolve(part.adapter)(build.load_network(part, path), device="cpu", **part.options)
+    return adapter
 
 
-def multiply_adds(adapter: Any) -> int:
-    """Those of a tagger's or separator's answer to one clip. A product and a sum are one multiply-add, or two flops."""
+def multiply_adds(part: Part) -> int:
+    """Those of one forward pass of one clip. A product and a sum are one multiply-add, or two flops."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     noise = torch.randn(N_CHANNELS, DURATION_S * RATE_HZ, generator=torch.Generator().manual_seed(0)) / 10
-    queries = Queries(np.arange(N_SLOTS)[None], np.ones((1, N_SLOTS)))
-    asked = (queries,) if "queries" in inspect.signature(adapter.__call__).parameters else ()
     # the counter does not know the CPU's fused attention, but the products that it is made of
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        adapter([Scene("noise", noise)], *asked)
+        part.exercise(Scene("noise", noise))
     return int(counter.get_total_flops()) // 2
