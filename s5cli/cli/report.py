@@ -32,7 +32,7 @@ def report(
     """Make a folder of pages that show and play every clip of a run. Open its index.html; no server is needed.
 
     The list sorts by score and filters by class and flag; each clip has spectrograms and players of mixture, stems
-    and references, and the decision trail of every query.
+    and references, and the decision trace of every query.
     """
     from tqdm import tqdm
 
