@@ -14,7 +14,8 @@ import numpy as np
 from s5cli.audio import ChannelOrder, Samples, as_scene, read_scene
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import N_SLOTS, index_of
-from s5cli.scene import EMPTY, Decision, Queries, Scene, Stem, Streaming, System
+from s5cli.scene import EMPTY, Queries, Scene, Stem
+from s5cli.system import Decision, Streaming, System
 from s5cli.trace import ClipTrace
 
 if TYPE_CHECKING:

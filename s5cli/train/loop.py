@@ -87,8 +87,11 @@ def train(recipe: Recipe, network: nn.Module, library: Library, held_out: Librar
 
 def check(recipe: Recipe, network: nn.Module) -> None:
     """Raises UsageError if the recipe asks for something that it or the network cannot give."""
-    problems = ["echo must be at least 1"] if recipe.schedule.echo < 1 else []
-    for problem in [*problems, *task_of(recipe.task).problems(recipe, network)]:
+    try:
+        problems = list(task_of(recipe.task).problems(recipe, network))
+    except UsageError as error:
+        problems = [str(error)]
+    for problem in [*(["echo must be at least 1"] if recipe.schedule.echo < 1 else []), *problems]:
         raise UsageError(f"recipe {recipe.name}: {problem}")
 
 

@@ -15,7 +15,6 @@ from torch import nn
 from s5cli.errors import UsageError, nearest
 from s5cli.synth.settings import SceneSettings
 from s5cli.train.data import ExampleSettings
-from s5cli.train.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -124,8 +123,4 @@ def parse_recipe(name: str, text: str) -> Recipe:
     parts = {"schedule": Schedule, "scenes": SceneSettings, "examples": ExampleSettings}
     made = {key: from_table(kind, table.pop(key, {}), f"recipe {name}: [{key}]") for key, kind in parts.items()}
     recipe: Recipe = from_table(Recipe, {"name": name, **table, **made}, f"recipe {name}")
-    try:
-        task_of(recipe.task)
-    except UsageError as error:
-        raise UsageError(f"recipe {name}: {error}") from error
     return recipe

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,7 @@ from s5cli.scene import N_CHANNELS
 from s5cli.synth.library import Library
 from s5cli.train.data import Batch, Scenes
 from s5cli.train.losses import class_aware_snr_loss, frame_cross_entropy, pit_cross_entropy
-
-if TYPE_CHECKING:
-    from s5cli.train.recipe import Recipe
+from s5cli.train.recipe import Recipe
 
 TASKS: Mapping[str, str] = {
     "tagger": "s5cli.train.tasks:Tagger",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from s5cli.errors import UsageError, WeightsError
 from s5cli.knobs import setting
-from s5cli.scene import System
+from s5cli.system import System
 from s5cli.weights import fetch, hashes
 from s5cli.weights import registry as registries
 from s5cli.weights.device import resolve_device
