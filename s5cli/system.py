@@ -1,4 +1,4 @@
-"""The contract of a system: what it declares beside its flow, and what a decision answers. docs/architecture.md tells it."""
+"""The contract of a system: what it declares beside its flow, and what a decision answers (docs/architecture.md)."""
 
 from __future__ import annotations
 
