@@ -29,11 +29,17 @@ def seeded() -> None:
             (sys.modules["numpy"].random.seed if name == "numpy" else sys.modules["torch"].manual_seed)(0)
 
 
-def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """The folder of that name, filled by `make` in this session's first process to ask for it."""
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """A folder of that name that all workers see."""
     base = tmp_path_factory.getbasetemp()
     place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared" / name
-    place.parent.mkdir(exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder of that name, filled by `make` in this session's first process to ask for it."""
+    place = shared_folder(tmp_path_factory, "once") / name
     with FileLock(place.with_suffix(".lock")):
         if not place.exists():
             scratch = place.with_suffix(".part")
@@ -75,6 +81,12 @@ def cut_examples(folder: Path) -> None:
             paths[folder / "oracle_target" / f"cut{number}_{place}_{source.label}.wav"] = source.path
         for path, whole in paths.items():
             soundfile.write(path, soundfile.read(whole, dtype="float32")[0][span], RATE_HZ, subtype="FLOAT")
+
+
+@pytest.fixture(scope="session")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of `s5 tune` and `s5 study` for all tests that do not begin with an empty one; they all write to it."""
+    return shared_folder(tmp_path_factory, "evidence")
 
 
 @pytest.fixture(scope="session")

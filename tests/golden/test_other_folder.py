@@ -24,7 +24,9 @@ LEFT_OUT = ["m2dat_1c_d3840", "m2dat_4c_d3840", "m2dat_4c_d768"]  # made and tes
 def folder(tmp_path_factory) -> Path:
     """Everything but three of the taggers, and of both networks a case with a wrong number; not to be changed."""
     folder = tmp_path_factory.mktemp("golden") / "other"
-    write_all(folder, ["m2dat_1c_d768", "resunetk"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("S5_GOLDEN_DIR", raising=False)
+        write_all(folder, ["m2dat_1c_d768", "resunetk"])
     for model, key, by in (("m2dat_1c_d768", "odd/logits", 3e-4), ("resunetk", "thinned/waveform", 3e-5)):
         add_wrong(folder / model, key, by)
     return folder
