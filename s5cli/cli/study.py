@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s5cli.cli.tune import Teller
+from s5cli.cli.tune import ProgressLine
 
 if TYPE_CHECKING:
     from s5cli.study.studies import Study
@@ -20,6 +20,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Clips that go through networks together.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON, every class and clip included.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
+SystemOption = Annotated[
+    list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Option of the system; may be repeated.")
+]
 Accept = Annotated[bool, typer.Option("--accept-licence", help="Accept the licences of weights to be downloaded.")]
 
 
@@ -30,6 +33,7 @@ def oracle(
     classes: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Only these classes are named, references of others missed.")
     ] = None,
+    option: SystemOption = None,
     clips: Clips = None,
     device: Device = "auto",
     batch_size: BatchSize = 4,
@@ -38,20 +42,22 @@ def oracle(
     accept_licence: Accept = False,
 ) -> None:
     """Name the true labels to unchanged separators: what a system would score if its taggers were always right."""
+    from s5cli.knobs import read_options
     from s5cli.labels import CLASSES, listed
     from s5cli.study import studies
     from s5cli.tune.tuner import Options
 
-    options = Options(device, batch_size, offline=offline, accept_licence=accept_licence)
+    given = read_options(option or ())
+    options = Options(device, batch_size, offline=offline, accept_licence=accept_licence, system_options=given)
     named = CLASSES if classes is None else listed(classes)
-    found = studies.oracle(data, system or ["tagging-driven-compact"], clips, options, Teller(), named)
+    found = studies.oracle(data, system or ["tagging-driven-compact"], clips, options, ProgressLine(), named)
     _print(found, as_json)
 
 
 @app.command()
 def ablation(
     data: Data,
-    family: Annotated[str, typer.Option(help="Systems that differ in their number.")] = "tagging-driven-compact",
+    system: Annotated[str, typer.Option(metavar="NAME", help="One of `s5 systems`.")] = "tagging-driven-compact",
     tuned: Annotated[bool, typer.Option("--tuned", help="Tune thresholds too, with cross-validation.")] = False,
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where evidence is kept.")] = None,
     folds: Annotated[int, typer.Option(metavar="N", min=2, help="Folds of the cross-validation.")] = 5,
@@ -61,6 +67,7 @@ def ablation(
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Processes that replay settings (one for each core).")
     ] = None,
+    option: SystemOption = None,
     clips: Clips = None,
     device: Device = "auto",
     batch_size: BatchSize = 4,
@@ -68,17 +75,19 @@ def ablation(
     offline: Offline = False,
     accept_licence: Accept = False,
 ) -> None:
-    """Score the ladder of a family: baselines, its systems from 0 up, true labels; beside the trivial answers."""
+    """Score a system beside others and with parts and rules switched off, as `s5 systems NAME` lists its rows."""
     from s5cli.errors import UsageError
+    from s5cli.knobs import read_options
     from s5cli.study import studies
+    from s5cli.tune.trials import usable_workers
     from s5cli.tune.tuner import Options
-    from s5cli.tune.workers import usable_workers
 
     if tuned != (cache is not None):
         raise UsageError("--tuned and --cache DIR go together: tuning keeps there what networks said")
     cores = workers or usable_workers()
-    options = Options(device, batch_size, folds, max_new_lists, 0, cores, offline, accept_licence)
-    _print(studies.ablation(data, family, cache, clips, options, Teller()), as_json)
+    given = read_options(option or ())
+    options = Options(device, batch_size, folds, max_new_lists, 0, cores, offline, accept_licence, given)
+    _print(studies.ablation(data, system, cache, clips, options, ProgressLine()), as_json)
 
 
 def _print(found: "Study", as_json: bool) -> None:

@@ -1,31 +1,48 @@
-"""`s5 systems`: what can be named after --system, and whether it can run here."""
+"""`s5 systems`: what can be named after --system, and whether it can run here; `s5 systems NAME`: all about one."""
 
 from __future__ import annotations
 
-import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from s5cli.weights.registry import PartEntry, SystemEntry
+    from s5cli.knobs import Knob, Option
+    from s5cli.weights.registry import PartEntry, Registry, SystemEntry
+
+Table = dict[str, Any]
+Cells = tuple[str, ...]
 
 
-def systems(as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False) -> None:
-    """List the systems and what each of them needs."""
+def systems(
+    name: Annotated[str | None, typer.Argument(help="One system, in detail.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+) -> None:
+    """List the systems and what each of them needs, or describe one with its parts, knobs and options."""
+    from s5cli.cli.rows import print_json
     from s5cli.weights.registry import registry
 
     known = registry()
-    described = [_described(entry) for entry in known.systems.values()]
+    entries = known.systems.values() if name is None else [known.system(name)]
+    described = [_described(entry) for entry in entries]
+    if name is None:
+        found = {"systems": described, "aliases": known.aliases}
+    else:
+        found = {**described[0], **_details(known.system(name), known)}
     if as_json:
-        print(json.dumps({"systems": described, "aliases": dict(known.aliases)}, indent=2))
-        return
-    _print(described)
-    for alias, name in known.aliases.items():
-        print(f"{alias} stands for {name}")
+        print_json(found)
+    elif name is None:
+        _print_all(described, known.aliases)
+    else:
+        _print_one(found)
 
 
-def _described(entry: SystemEntry) -> dict[str, Any]:
+# --- every system -----------------------------------------------------------------------------------------------------
+
+
+def _described(entry: SystemEntry) -> Table:
     return {
         "name": entry.name,
         "summary": entry.summary,
@@ -72,13 +89,128 @@ def _part_parameters(part: PartEntry) -> int | None:
         return None
 
 
-def _print(described: list[dict[str, Any]]) -> None:
+def _print_all(described: Sequence[Table], aliases: Mapping[str, str]) -> None:
     from s5cli.cli.rows import print_rows
 
-    columns = ("system", "state", "parameters", "parts", "source")
-    print_rows(columns, [_cells(system) for system in described])
+    rows = [
+        (one["name"], one["state"], _count(one["parameters"]), ", ".join(one["parts"].values()), one["source"])
+        for one in described
+    ]
+    print_rows(("system", "state", "parameters", "parts", "source"), rows)
+    for alias, name in aliases.items():
+        print(f"{alias} stands for {name}")
 
 
-def _cells(system: dict[str, Any]) -> tuple[str, ...]:
-    size = "–" if system["parameters"] is None else f"{system['parameters']:,}"
-    return system["name"], system["state"], size, ", ".join(system["parts"].values()), system["source"]
+def _count(parameters: int | None) -> str:
+    return "–" if parameters is None else f"{parameters:,}"
+
+
+# --- one system -------------------------------------------------------------------------------------------------------
+
+
+def _details(entry: SystemEntry, known: Registry) -> Table:
+    """What its section and its flow declare; a knob's or option's default is the section's."""
+    from s5cli.knobs import setting
+    from s5cli.study.rows import ablation_rows
+    from s5cli.system import Streaming
+    from s5cli.weights.build import resolve
+
+    flow = resolve(entry.flow)
+    comes_with = setting(flow.knobs, entry.knobs, flow.options, entry.options)
+    defaults = comes_with.to_json()
+    return {
+        "aliases": [alias for alias, name in known.aliases.items() if name == entry.name],
+        "parts": {role: _part(part) for role, part in entry.parts.items()},
+        "knobs": {name: _knob(knob, defaults[name], entry.per_class) for name, knob in flow.knobs.items()},
+        "options": {name: _option(option, comes_with.options[name]) for name, option in flow.options.items()},
+        "drops": {rule: drop.title for rule, drop in flow.drops.items()},
+        "ablation": [row.title for row in ablation_rows(entry, known)],
+        "window_s": flow.window_s,
+        "streams": issubclass(flow, Streaming),
+    }
+
+
+def _part(part: PartEntry) -> Table:
+    from s5cli.weights.fetch import status
+
+    return {
+        "name": part.name,
+        "file": part.file.name,
+        "state": status(part.file),
+        "parameters": _part_parameters(part),
+        "licence": part.file.licence.title,
+    }
+
+
+def _knob(knob: Knob, default: Any, tables_allowed: bool) -> Table:
+    from s5cli.knobs import finite_or_text
+
+    return {
+        "default": default,
+        "low": finite_or_text(knob.low),
+        "high": finite_or_text(knob.high),
+        "axis": knob.axis,
+        "per_class": knob.per_class and tables_allowed,
+        "stage": knob.stage,
+    }
+
+
+def _option(option: Option, default: Any) -> Table:
+    ends = {"low": option.low, "high": option.high}
+    return {
+        "default": default,
+        "help": option.help,
+        "choices": list(option.choices),
+        **{end: value for end, value in ends.items() if math.isfinite(value)},
+        "expected": option.expected,
+    }
+
+
+def _print_one(found: Table) -> None:
+    from s5cli.cli.rows import print_rows
+
+    print(f"{found['name']}: {found['summary']}")
+    print(f"source: {found['source']}")
+    print(f"state: {found['state']}, {_count(found['parameters'])} parameters")
+    if found["aliases"]:
+        print(f"also called: {', '.join(found['aliases'])}")
+    for columns, rows in _tables(found):
+        if rows:
+            print()
+            print_rows(columns, rows)
+
+
+def _tables(found: Table) -> Iterator[tuple[Cells, list[Cells]]]:
+    """Column heads and rows of all that is a table; without rows where the system has nothing of the kind."""
+    yield (
+        ("role", "part", "file", "state", "parameters", "licence"),
+        [
+            (role, one["name"], one["file"], one["state"], _count(one["parameters"]), one["licence"])
+            for role, one in found["parts"].items()
+        ],
+    )
+    yield (
+        ("knob", "default", "range", "axis", "by class", "searched with"),
+        [
+            (name, _value(one["default"]), f"{one['low']} to {one['high']}", one["axis"],
+             "yes" if one["per_class"] else "no", one["stage"])
+            for name, one in found["knobs"].items()
+        ],
+    )  # fmt: skip
+    yield (
+        ("option", "default", "may be", "what it is"),
+        [(name, _value(one["default"]), one["expected"], one["help"]) for name, one in found["options"].items()],
+    )
+    yield ("rule that drops queries", "title"), [*found["drops"].items()]
+    yield ("rows of `s5 study ablation`",), [(title,) for title in found["ablation"]]
+
+
+def _value(value: Any) -> str:
+    """A value for people.
+
+    >>> _value(0.5), _value(True), _value({"Speech": 0.1})
+    ('0.5', 'on', 'differs by class')
+    """
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "differs by class" if isinstance(value, dict) else str(value)

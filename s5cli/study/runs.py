@@ -6,61 +6,59 @@ Stems are scored as float32, before a file rounds them. Clips of one length go t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from s5cli.api import check_stems
 from s5cli.errors import InputError
 from s5cli.labels import CLASSES, N_SLOTS
-from s5cli.scene import EMPTY, Ints, Queries, System
+from s5cli.scene import EMPTY, Ints, Queries, Stem
 from s5cli.score.clip import ClipResult, score_clip
 from s5cli.score.evaluate import Evaluation, evaluation
-from s5cli.study.ladder import Rung, with_entry
+from s5cli.study.rows import Variant
+from s5cli.system import System
 from s5cli.tune.clips import Clip, DevSet, HeldClip, held_batches
-from s5cli.tune.trials import Tell
+from s5cli.tune.trials import Progress
 from s5cli.tune.tuner import Options
 from s5cli.weights.build import build
 from s5cli.weights.device import resolve_device
 from s5cli.weights.registry import Registry
 
-if TYPE_CHECKING:
-    from s5cli.scene import Stem
 
-
-def run(rung: Rung, data: DevSet, known: Registry, options: Options, tell: Tell) -> Evaluation:
-    """A rung's system over all clips, with the thresholds of its section.
+def run(variant: Variant, data: DevSet, known: Registry, options: Options, progress: Progress) -> Evaluation:
+    """A variant's system over all clips, with the thresholds of its entry.
 
     Raises:
         InputError: a clip that cannot be used, has more targets than can be asked for, or is answered with NaN.
-        UsageError: an unknown device.
+        UsageError: an unknown device, knob or option.
         WeightsError: weights that are missing, damaged or not licensed yet.
     """
     system = build(
-        rung.entry.name,
+        variant.entry.name,
         device=str(resolve_device(options.device)),
         offline=options.offline,
         accept_licence=options.accept_licence,
-        registry=with_entry(known, rung.entry),
+        registry=replace(known, systems={**known.systems, variant.entry.name: variant.entry}),
     )
     found: list[ClipResult] = []
-    named = rung.classes if rung.true_labels else None
+    named = variant.classes if variant.true_labels else None
     for result in results(system, data.clips, options.batch_size, named):
         found.append(result)
-        tell(f"{rung.title}: {len(found)} of {len(data.clips)} clips")
+        progress(f"{variant.title}: {len(found)} of {len(data.clips)} clips")
     return evaluation(found)
 
 
 def results(
     system: System, clips: Sequence[Clip], batch_size: int, named: Sequence[str] | None = None
 ) -> Iterator[ClipResult]:
-    """Every clip's answer, scored. With `named` the references of these classes are named to the system."""
+    """Every clip's stems, scored. With `named` the references of these classes are named to the system."""
     waiting = iter(clips)
     for batch in held_batches(clips, batch_size):
         rows = list(islice(waiting, len(batch)))
-        queries = None if named is None else true_queries(rows, named)
-        for clip, scene, stems in zip(rows, batch, system(batch, queries=queries), strict=True):
+        asked = system if named is None else system.named(true_queries(rows, named))
+        for clip, scene, stems in zip(rows, batch, asked(batch).stems().clips(), strict=True):
             check_stems(stems, str(clip.mixture))
             yield scored(clip, scene, stems)
 

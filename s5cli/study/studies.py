@@ -1,4 +1,4 @@
-"""`s5 study` as functions: true labels to the separators, and the ladder of a family."""
+"""`s5 study` as functions: true labels to the separators, and the ablation that a system declares."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from s5cli.errors import NeedsTrainingError, UsageError
 from s5cli.labels import CLASSES, index_of
 from s5cli.score.evaluate import Evaluation
-from s5cli.study.ladder import Rung, ladder
+from s5cli.study.rows import Variant, ablation_rows
 from s5cli.study.runs import run
 from s5cli.study.table import Row, evaluated, lines, tuned_rows
 from s5cli.study.tuned import Tuned, tuned
 from s5cli.tune.clips import DevSet, open_devset
+from s5cli.tune.crossval import folds
 from s5cli.tune.evidence import Store
-from s5cli.tune.folds import folds
-from s5cli.tune.trials import Tell, untold
+from s5cli.tune.trials import Progress, no_progress
 from s5cli.tune.tuner import Options
 from s5cli.weights.fetch import Access, fetch_all
-from s5cli.weights.registry import Registry, registry
+from s5cli.weights.registry import Registry, SystemEntry, registry
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,14 @@ class Study:
     n_clips: int
     rows: tuple[Row, ...]
     runs: Mapping[str, Evaluation]  # by the row's title
-    tuned: Mapping[str, Tuned]  # by the system's name
+    tuned: Mapping[str, Tuned]  # by the row's title
+    options: Mapping[str, object]  # that the system was given
     left_out: tuple[str, ...] = ()  # why some rows are missing
 
     def lines(self) -> Iterator[str]:
         """For people: the clips, and the table in Markdown."""
-        yield f"{self.n_clips} clips of {self.data}"
+        given = "".join(f", {name}={value}" for name, value in self.options.items())
+        yield f"{self.n_clips} clips of {self.data}{given}"
         yield ""
         yield from lines(self.rows)
         yield from (f"left out: {reason}" for reason in self.left_out)
@@ -45,6 +47,7 @@ class Study:
         """Everything, also per class and per clip."""
         return {
             "data": {"folder": self.data, "clips": self.n_clips},
+            "options": dict(self.options),
             "rows": [asdict(row) | {"title": row.title.strip(), "margin_db": row.margin_db} for row in self.rows],
             "runs": {title: found.to_json() for title, found in self.runs.items()},
             "tuned": {name: found.to_json() for name, found in self.tuned.items()},
@@ -57,7 +60,7 @@ def oracle(
     systems: Sequence[str],
     n_clips: int | None = None,
     options: Options | None = None,
-    tell: Tell = untold,
+    progress: Progress = no_progress,
     classes: Sequence[str] = CLASSES,
 ) -> Study:
     """The references' labels named to unchanged systems: what they would score if their taggers were always right.
@@ -67,66 +70,73 @@ def oracle(
         systems: names of the registry.
         n_clips: only the first so many.
         classes: that the taggers know and are always right in; all references of other classes are missed.
+        options: also the options of all these systems; they go before those of their sections.
 
     Raises:
-        UsageError: an unknown system, class or device, no class at all, or a folder that does not exist.
+        UsageError: an unknown system, option, class or device, no class at all, or a folder that does not exist.
         InputError: a clip that cannot be used, or has more targets than a system can be asked for.
         WeightsError: weights that are missing, damaged or not licensed yet.
     """
     if not classes:
         raise UsageError("no class is named; name one of the 18 or more, or leave all")
-    known = registry()
+    known, chosen = registry(), options or Options()
     named = tuple(CLASSES[index] for index in sorted({index_of(label) for label in classes}))
-    rungs = [Rung(name, known.system(name), true_labels=True, classes=named) for name in systems]
+    variants = [Variant(name, _given(known.system(name), chosen), True, named) for name in systems]
     clips = first_clips(open_devset(data), n_clips)
-    runs = {rung.title: run(rung, clips, known, options or Options(), tell) for rung in rungs}
+    runs = {one.title: run(one, clips, known, chosen, progress) for one in variants}
     which = "true labels" if named == CLASSES else f"true labels of {len(named)} classes"
     rows = tuple(evaluated(f"{title}, {which}", found) for title, found in runs.items())
-    return Study(str(data), len(clips.clips), rows, runs, {})
+    return Study(str(data), len(clips.clips), rows, runs, {}, chosen.system_options)
 
 
 def ablation(
     data: Path,
-    family: str,
+    system: str,
     cache: Path | None = None,
     n_clips: int | None = None,
     options: Options | None = None,
-    tell: Tell = untold,
+    progress: Progress = no_progress,
 ) -> Study:
-    """The ladder of a family: baselines, fine-tuned tagger without rules, systems 0, 1, …, and true labels.
+    """The systems that a section wants beside its own, and the ablation that its flow declares.
 
-    Systems with networks that nobody has trained yet are left out, and `left_out` says so.
+    Rows with networks that nobody has trained yet are left out, and `left_out` says so.
 
     Args:
         data: a folder in official layout.
-        family: such as "tagging-driven-compact".
-        cache: where evidence is kept. With one, thresholds are tuned too, with cross-validation.
+        system: a name of the registry.
+        cache: where a search keeps what networks said. With one, thresholds are tuned too, with cross-validation.
         n_clips: only the first so many.
+        options: also the options of this system; they go before those of its section.
 
     Raises:
-        UsageError: an unknown family or device, a folder that does not exist, or folds that cannot be made.
+        UsageError: an unknown system, option or device, a folder that does not exist, or folds that cannot be made.
         InputError: a clip that cannot be used, or has more targets than a system can be asked for.
         WeightsError: weights that are missing, damaged or not licensed yet.
         OutputError: the cache cannot be written to.
     """
     known, chosen = registry(), options or Options()
-    rungs, left_out = available(ladder(family, known), known, chosen)
+    variants, left_out = available(ablation_rows(_given(known.system(system), chosen), known), known, chosen)
     clips = first_clips(open_devset(data), n_clips)
     if cache:  # a search comes last and takes long, so what stands in its way is found out now
         folds(clips.references.count, chosen.folds, chosen.seed)
         Store(cache)
     found: dict[tuple[object, ...], Evaluation] = {}
-    for rung in rungs:
-        if rung.content not in found:
-            found[rung.content] = run(rung, clips, known, chosen, tell)
-    runs = {rung.title: found[rung.content] for rung in rungs}
-    searches = {r.title: tuned(r.entry, clips, cache, chosen, tell) for r in rungs if cache and r.has_thresholds}
+    for one in variants:
+        if one.content not in found:
+            found[one.content] = run(one, clips, known, chosen, progress)
+    runs = {one.title: found[one.content] for one in variants}
+    searches = {v.title: tuned(v, clips, cache, chosen, progress) for v in variants if cache and v.tunable}
     rows = [row for title, one in runs.items() for row in _rows(title, one, searches.get(title))]
-    return Study(str(data), len(clips.clips), tuple(rows), runs, searches, left_out)
+    return Study(str(data), len(clips.clips), tuple(rows), runs, searches, chosen.system_options, left_out)
 
 
-def available(rungs: Sequence[Rung], known: Registry, options: Options) -> tuple[list[Rung], tuple[str, ...]]:
-    """The rungs whose weights there are, fetched now; of the others, which nobody has trained yet, what they need.
+def _given(entry: SystemEntry, options: Options) -> SystemEntry:
+    """The entry with the options that its user chose."""
+    return replace(entry, options={**entry.options, **options.system_options})
+
+
+def available(variants: Sequence[Variant], known: Registry, options: Options) -> tuple[list[Variant], tuple[str, ...]]:
+    """Those whose weights there are, fetched now; of the others, which nobody has trained yet, what they need.
 
     Raises:
         NeedsTrainingError: there is none.
@@ -134,10 +144,10 @@ def available(rungs: Sequence[Rung], known: Registry, options: Options) -> tuple
     """
     found, left_out = [], []
     access = Access(options.offline, options.accept_licence)
-    for rung in rungs:
+    for one in variants:
         try:
-            fetch_all(f"system {rung.entry.name!r}", rung.entry.files, known, access)
-            found.append(rung)
+            fetch_all(f"system {one.entry.name!r}", one.entry.files, known, access)
+            found.append(one)
         except NeedsTrainingError as error:
             left_out.append(str(error))
     if not found:

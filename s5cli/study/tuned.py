@@ -1,30 +1,27 @@
-"""Thresholds of a rung tuned on a data set, and what they are worth on clips that they were not tuned on."""
+"""Thresholds of a system tuned on a data set, and what they are worth on clips that they were not tuned on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from s5cli.study.rows import Variant
 from s5cli.tune.clips import DevSet
-from s5cli.tune.crossval import HeldOut
-from s5cli.tune.fates import reported
-from s5cli.tune.folds import folds
+from s5cli.tune.crossval import HeldOut, folds
 from s5cli.tune.result import plain, scores
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Candidate, Milestone
-from s5cli.tune.trials import Tell
+from s5cli.tune.trials import Progress
 from s5cli.tune.tuner import Options, begun
-from s5cli.weights.registry import SystemEntry
 
 
 @dataclass(frozen=True)
 class Tuned:
     """A system's thresholds: the best on all clips, and the held-out score of cross-validation."""
 
-    system: str
     milestones: tuple[Milestone, ...]
     held_out: HeldOut
     n_targets: tuple[int, ...]  # of each clip
@@ -61,7 +58,7 @@ def known(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def tuned(entry: SystemEntry, data: DevSet, cache: Path, options: Options, tell: Tell) -> Tuned:
+def tuned(variant: Variant, data: DevSet, cache: Path, options: Options, progress: Progress) -> Tuned:
     """Cross-validation of the whole search, then the search on all clips, as `s5 tune` does them.
 
     Raises:
@@ -70,13 +67,10 @@ def tuned(entry: SystemEntry, data: DevSet, cache: Path, options: Options, tell:
         WeightsError: weights that are missing, damaged or not licensed yet.
         OutputError: the cache cannot be written to.
     """
-
-    def told(line: str) -> None:
-        tell(f"{entry.name}, {line}")
-
+    own = replace(options, system_options={})  # the entry has its options already
     held = folds(data.references.count, options.folds, options.seed)
-    tuning = begun(entry, data, cache, options, told)
+    tuning = begun(variant.entry, data, cache, own, lambda line: progress(f"{variant.title}, {line}"))
     validated = tuning.cross_validated(held)
     milestones = tuning.milestones(validated)
-    labels = tuple(reported(tuning.trials, milestones[-1].best.setting))
-    return Tuned(entry.name, milestones, validated, tuple(data.references.count.tolist()), labels)
+    labels = tuple(tuning.trials.labels(milestones[-1].best.setting))
+    return Tuned(milestones, validated, tuple(data.references.count.tolist()), labels)

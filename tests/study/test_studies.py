@@ -1,54 +1,31 @@
 """Studies: every row is what the same system scores when it is run for good and evaluated."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from s5cli.cli import exit_code
-from s5cli.dataset import open_dataset
-from s5cli.errors import InputError, UsageError
-from s5cli.knobs import setting
-from s5cli.scene import RATE_HZ, Stem
+from s5cli.errors import InputError
+from s5cli.scene import RATE_HZ
 from s5cli.score.bootstrap import Interval
 from s5cli.score.evaluate import Evaluation, evaluate
 from s5cli.score.metric import trivial_scores
 from s5cli.study import studies
-from s5cli.study.ladder import families, ladder
 from s5cli.study.runs import results
 from s5cli.study.table import Row, lines
 from s5cli.tune.clips import open_devset
 from s5cli.tune.result import plain, toml
 from s5cli.tune.tuner import Options, tune
-from s5cli.weights.registry import registry
-from tests.toy import Toy
+from tests.toy import Toy, toy
 from tests.tune.world import coarsen
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 OPTIONS = Options("cpu", batch_size=4, folds=2, max_new_lists=6)
 COMPACT = "tagging-driven-compact"
-
-
-@pytest.fixture(scope="module")
-def short(tmp_path_factory) -> Path:
-    """Six clips of a third of a second, cut from the examples."""
-    folder = tmp_path_factory.mktemp("short")
-    for inner in ("soundscape", "oracle_target"):
-        (folder / inner).mkdir()
-    examples = open_dataset(EXAMPLES)
-    for number in range(6):
-        name, start = [*examples.mixtures][number % 4], number * RATE_HZ
-        paths = {folder / "soundscape" / f"cut{number}.wav": examples.mixtures[name]}
-        for place, source in enumerate(examples.references[name]):
-            paths[folder / "oracle_target" / f"cut{number}_{place}_{source.label}.wav"] = source.path
-        for path, whole in paths.items():
-            cut = soundfile.read(whole, dtype="float32")[0][start : start + RATE_HZ // 3]
-            soundfile.write(path, cut, RATE_HZ, subtype="FLOAT")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +42,9 @@ def cache(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def study(short, cache, coarse) -> studies.Study:
-    """The whole ladder, tuned."""
-    return studies.ablation(short, COMPACT, cache, None, OPTIONS)
+def study(short_clips, cache, coarse) -> studies.Study:
+    """The whole ablation, tuned."""
+    return studies.ablation(short_clips, COMPACT, cache, None, OPTIONS)
 
 
 def separated(folder: Path, out: Path, system: str, *more: object) -> Evaluation:
@@ -85,81 +62,56 @@ def check_same(found: Evaluation, expected: Evaluation) -> None:
     assert found.own_trivial.best_db == pytest.approx(expected.own_trivial.best_db, abs=1e-4)
 
 
-# --------------------------------------------------------------------------------------------------------------- ladder
-def test_the_ladder_of_the_published_networks() -> None:
-    rungs = ladder("tagging-driven", registry())
-    assert [rung.title for rung in rungs] == [
-        "baseline-1ch", "baseline-4ch", "m2dat-4c-zero-target, no rules",
-        *(f"tagging-driven-{number}" for number in range(4)),
-        "true labels, separator A", "true labels, A or B",
-    ]  # fmt: skip
-    no_rules = rungs[2].entry
-    assert no_rules.flow == registry().system("baseline-4ch").flow
-    assert {role: part.name for role, part in no_rules.parts.items()} == {
-        "tagger": "m2dat-4c-zero-target",
-        "separator": "resunetk",
-    }
-
-
-def test_rungs_that_give_the_same_stems_are_run_once(study) -> None:
+# ----------------------------------------------------------------------------------------------------------------- rows
+def test_rows_that_give_the_same_stems_are_run_once(study) -> None:
     assert study.runs[f"{COMPACT}-1"] is study.runs[f"{COMPACT}-2"]
     assert len({id(found) for found in study.runs.values()}) == len(study.runs) - 1
 
 
-def test_families() -> None:
-    assert families(registry()) == ["tagging-driven", COMPACT]
-    with pytest.raises(UsageError, match=r"unknown family 'tagging-drivn' \(did you mean 'tagging-driven'\?\)"):
-        ladder("tagging-drivn", registry())
-
-
-# ----------------------------------------------------------------------------------------------------------------- rows
 @pytest.mark.parametrize("system", ["baseline-compact", f"{COMPACT}-0", f"{COMPACT}-3"])
-def test_a_row_is_what_a_run_scores(system, study, short, tmp_path) -> None:
-    check_same(study.runs[system], separated(short, tmp_path / "run", system))
+def test_a_row_is_what_a_run_scores(system, study, short_clips, tmp_path) -> None:
+    check_same(study.runs[system], separated(short_clips, tmp_path / "run", system))
 
 
-def test_the_tagger_without_rules_is_a_baseline_of_its_parts(study, short, tmp_path, monkeypatch) -> None:
+def test_the_tagger_without_rules_is_a_baseline_of_its_parts(study, short_clips, tmp_path, monkeypatch) -> None:
     (tmp_path / "weights.toml").write_text(
         '[system.mine]\nflow = "s5cli.systems.baseline:Baseline"\nsummary = ""\nsource = ""\n'
         'parts = { tagger = "tagger-4ch-zero", separator = "separator-a" }\n'
     )
     monkeypatch.setenv("S5_CONFIG_DIR", str(tmp_path))
-    check_same(study.runs["tagger-4ch-zero, no rules"], separated(short, tmp_path / "run", "mine"))
+    check_same(study.runs["tagger-4ch-zero, no rules"], separated(short_clips, tmp_path / "run", "mine"))
 
 
-def test_true_labels_are_those_that_a_user_would_name(study, short, tmp_path) -> None:
+def test_true_labels_are_those_that_a_user_would_name(study, short_clips, tmp_path) -> None:
     named = study.runs["true labels, A or B"]
     assert all(clip.est_labels == clip.ref_labels for clip in named.clips)
     for clip in named.clips:
         if clip.ref_labels:
-            mixture = short / "soundscape" / f"{clip.soundscape}.wav"
+            mixture = short_clips / "soundscape" / f"{clip.soundscape}.wav"
             how = ["--system", f"{COMPACT}-3", "--subtype", "FLOAT", "--device", "cpu"]
             args = ["separate", mixture, "-o", tmp_path / "run", "--labels", ",".join(clip.ref_labels), *how]
             assert exit_code([str(arg) for arg in args]) == 0
-            (again,) = [one for one in evaluate(tmp_path / "run", short).clips if one.soundscape == clip.soundscape]
+            (again,) = [
+                one for one in evaluate(tmp_path / "run", short_clips).clips if one.soundscape == clip.soundscape
+            ]
             assert again.score.capi_sdri_db == pytest.approx(clip.score.capi_sdri_db, abs=1e-4)
             break
-    both = studies.oracle(short, ["baseline-compact", f"{COMPACT}-3"], None, OPTIONS)
+    both = studies.oracle(short_clips, ["baseline-compact", f"{COMPACT}-3"], None, OPTIONS)
     check_same(both.runs["baseline-compact"], study.runs["true labels, separator A"])
     check_same(both.runs[f"{COMPACT}-3"], named)
 
 
-def test_an_answer_that_is_no_sound_is_not_scored(short):
-    class Broken(Toy):
-        def __call__(self, *args: Any, **named: Any) -> list[list[Stem]]:
-            answers = super().__call__(*args, **named)
-            return [[replace(stem, audio=stem.audio * float("nan")) for stem in stems] for stems in answers]
-
-    data = open_devset(short)
+def test_an_answer_that_is_no_sound_is_not_scored(short_clips):
+    data, nan = open_devset(short_clips), toy().setting.moved({"gain": math.nan})
     with pytest.raises(InputError, match=r"cut\d\.wav: the system gave NaN or infinity as"):
-        list(results(Broken(setting=setting(Toy.knobs)), data.clips, 4))
-    assert len(list(results(Toy(setting=setting(Toy.knobs)), data.clips, 4))) == 6
+        list(results(Toy(setting=nan), data.clips, 4))
+    assert len(list(results(toy(), data.clips, 4))) == 6
 
 
-def test_classes_that_nobody_recognises_are_missed(short):
+def test_classes_that_nobody_recognises_are_missed(short_clips):
     """Naming some classes only changes nothing of the clips that have no others, and leaves the rest without a stem."""
-    whole = studies.oracle(short, ["baseline-compact"], None, OPTIONS).runs["baseline-compact"].clips
-    some = studies.oracle(short, ["baseline-compact"], None, OPTIONS, classes=["Speech", "Dishes"])
+    whole = studies.oracle(short_clips, ["baseline-compact"], None, OPTIONS).runs["baseline-compact"].clips
+    some = studies.oracle(short_clips, ["baseline-compact"], None, OPTIONS, classes=["Speech", "Dishes"])
     assert some.rows[0].title == "baseline-compact, true labels of 2 classes"
     for found, before in zip(some.runs["baseline-compact"].clips, whole, strict=True):
         known = [label for label in before.ref_labels if label in ("Speech", "Dishes")]
@@ -170,9 +122,41 @@ def test_classes_that_nobody_recognises_are_missed(short):
     assert {bool(clip.est_labels) for clip in some.runs["baseline-compact"].clips} == {True, False}
 
 
+@pytest.mark.parametrize(
+    ("title", "how"),
+    [
+        ("bands", ["--system", "bands"]),
+        ("bands, one band", ["--system", "bands", "--option", "bands=1"]),
+        ("bands, strong bands", ["--system", "bands", "--thresholds", "strong.toml"]),
+        ("half alone", ["--system", "bands-1"]),
+    ],
+)
+def test_a_declared_row_is_what_its_options_and_knobs_score(title, how, short_clips, bands, monkeypatch) -> None:
+    monkeypatch.chdir(bands)
+    Path("strong.toml").write_text("[knobs]\nshare = 0.9\n")
+    found = studies.ablation(short_clips, "bands", None, None, OPTIONS)
+    check_same(found.runs[title], separated(short_clips, Path("run"), *how[1:]))
+    scores = {title: one.overall.capi_sdri_db for title, one in found.runs.items()}
+    assert len({*scores.values()}) == len(scores) - 1, scores  # one part alone is the system that has no other
+
+
+def test_options_are_of_the_system_that_was_named(short_clips, bands, capsys) -> None:
+    args = ["study", "ablation", short_clips, "--system", "bands", "--option", "bands=1", "--device", "cpu", "--json"]
+    assert exit_code([str(arg) for arg in args]) == 0
+    found = json.loads(capsys.readouterr().out)
+    plain = studies.ablation(short_clips, "bands", None, None, OPTIONS)
+    scores = {title: run["overall"]["capi_sdri_db"] for title, run in found["runs"].items()}
+    assert found["options"] == {"bands": "1"}
+    assert scores["bands"] == pytest.approx(plain.runs["bands, one band"].overall.capi_sdri_db)
+    assert scores["bands-1"] == pytest.approx(plain.runs["bands-1"].overall.capi_sdri_db)
+    one = studies.oracle(short_clips, ["bands"], None, replace(OPTIONS, system_options={"bands": 1}))
+    assert next(one.lines()) == f"6 clips of {short_clips}, bands=1"
+    check_same(one.runs["bands"], plain.runs["true labels"])  # what a user names is not limited
+
+
 # ---------------------------------------------------------------------------------------------------------------- tuned
 @pytest.mark.parametrize("number", [1, 3])
-def test_tuned_rows_are_those_of_the_tuner(number, study, short, cache, tmp_path) -> None:
+def test_tuned_rows_are_those_of_the_tuner(number, study, short_clips, cache, tmp_path) -> None:
     name = f"{COMPACT}-{number}"
     found = study.tuned[name]
     place = [row.title for row in study.rows].index(name)
@@ -189,12 +173,12 @@ def test_tuned_rows_are_those_of_the_tuner(number, study, short, cache, tmp_path
     trivial = trivial_scores([clip.products for clip in clips], found.held_out.labels)
     assert held_out.trivial_db == trivial.best_db
     assert held_out.margin_db == held_out.capi_sdri_db - trivial.best_db
-    again = tune(name, short, cache, OPTIONS)  # more may be known by now, never less
+    again = tune(name, short_clips, cache, OPTIONS)  # more may be known by now, never less
     assert again.tuned.mean_db() >= same.capi_sdri_db - 1e-9
 
     knobs = {key: plain(value) for key, value in found.best.setting.values.items()}
     (tmp_path / "t.toml").write_text("\n".join(toml({"system": name, "knobs": knobs})))
-    run = separated(short, tmp_path / "run", name, "--thresholds", tmp_path / "t.toml")
+    run = separated(short_clips, tmp_path / "run", name, "--thresholds", tmp_path / "t.toml")
     assert run.overall.capi_sdri_db == pytest.approx(same.capi_sdri_db, abs=1e-4)
     assert run.own_trivial.best_db == pytest.approx(same.trivial_db, abs=1e-4)
     assert run.false_alarm_percent == same.false_alarm_percent
@@ -223,8 +207,8 @@ def test_the_table() -> None:
     assert len({len(line) for line in (head, rule, first, second)}) == 1
 
 
-def test_json_holds_classes_and_clips(short, capsys) -> None:
-    args = ["study", "oracle", short, "--system", "baseline-compact", "--clips", 2, "--device", "cpu"]
+def test_json_holds_classes_and_clips(short_clips, capsys) -> None:
+    args = ["study", "oracle", short_clips, "--system", "baseline-compact", "--clips", 2, "--device", "cpu"]
     assert exit_code([str(arg) for arg in [*args, "--json"]]) == 0
     found = json.loads(capsys.readouterr().out)
     (row,) = found["rows"]
@@ -235,7 +219,7 @@ def test_json_holds_classes_and_clips(short, capsys) -> None:
     assert run["classes"]
     assert exit_code([str(arg) for arg in args]) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"2 clips of {short}\n")
+    assert out.startswith(f"2 clips of {short_clips}\n")
     assert "| baseline-compact, true labels |" in out
 
 
@@ -247,14 +231,16 @@ def test_a_whole_study_as_json(study) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- mistakes
-def test_what_nobody_has_trained_is_left_out(short, tmp_path, monkeypatch) -> None:
+def test_what_nobody_has_trained_is_left_out(short_clips, tmp_path, monkeypatch) -> None:
     """The second separator's file is taken away."""
     (tmp_path / "weights.toml").write_text(
         '[file.separator-b]\nsource = "trained-by:compact_separator_b"\nlicence = "cc-by-4.0"\n'
     )
     monkeypatch.setenv("S5_CONFIG_DIR", str(tmp_path))
-    found = studies.ablation(short, COMPACT, None, 1, OPTIONS)
-    assert [row.title for row in found.rows][-2:] == [f"{COMPACT}-2", "true labels, separator A"]
+    found = studies.ablation(short_clips, COMPACT, None, 1, OPTIONS)
+    *_, no_rules, oracle = [row.title for row in found.rows]
+    assert (no_rules, oracle) == ("tagger-4ch-zero, no rules", "true labels, separator A")
+    assert f"{COMPACT}-3" not in found.runs
     assert list(found.lines())[-1].startswith(f"left out: system '{COMPACT}-3' needs training")
 
 
@@ -263,7 +249,10 @@ def test_what_nobody_has_trained_is_left_out(short, tmp_path, monkeypatch) -> No
     [
         (["ablation", "DATA", "--tuned"], "--tuned and --cache DIR go together"),
         (["ablation", "DATA", "--cache", "c"], "--tuned and --cache DIR go together"),
-        (["ablation", "DATA", "--family", "tagging"], "there are tagging-driven, tagging-driven-compact"),
+        (["ablation", "DATA", "--system", "tagging-drivn"], "did you mean 'tagging-driven'"),
+        (["ablation", "DATA", "--option", "stages"], "write it as name=value"),
+        (["ablation", "DATA", "--option", "stages=2"], "unknown option 'stages'; this system has none"),
+        (["oracle", "DATA", "--option", "stages=2"], "unknown option 'stages'; this system has none"),
         (["ablation", "nowhere"], "nowhere: no such folder"),
         (["oracle", "DATA", "--system", "baseline-compat"], "did you mean 'baseline-compact'"),
         (["oracle", "DATA", "--device", "gpu"], "unknown device 'gpu'"),
@@ -272,9 +261,9 @@ def test_what_nobody_has_trained_is_left_out(short, tmp_path, monkeypatch) -> No
         (["ablation", "DATA", "--tuned", "--cache", "c", "--folds", "7", "--device", "cpu"], "7 folds of 6 clips"),
     ],
 )
-def test_mistakes(args, words, short, capsys, tmp_path, monkeypatch) -> None:
+def test_mistakes(args, words, short_clips, capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert exit_code(["study", *(str(short) if arg == "DATA" else arg for arg in args)]) == 2
+    assert exit_code(["study", *(str(short_clips) if arg == "DATA" else arg for arg in args)]) == 2
     assert words in capsys.readouterr().err
 
 
