@@ -1,13 +1,13 @@
-"""Settings replayed a second: the flagship's own decisions and the exact score, over remembered clips.
+"""Settings replayed a second: the flagship's own decisions and the exact score, over cached results.
 
     python benchmarks/tuning.py [--clips 1512] [--settings 100] [--rounds 5] [--workers 2] [--profile]
 
-The evidence is made by the recorder that `s5 tune` uses, from taggers and two separators that answer at random but not
-absurdly: a true class is usually proposed and heard, a wrong one seldom. Every setting is drawn at random over the
-whole range of every knob, per-class knobs with a value for each class. All query lists that these lead to are recorded
+The evidence is made by the cached steps that `s5 tune` uses, from taggers and two separators that answer at random but
+not absurdly: a true class is usually proposed and heard, a wrong one seldom. Every setting is drawn at random over the
+whole range of every knob, per-class knobs with a value for each class. All query lists that these lead to are asked
 first (that is the warm cache). Then every round replays all settings several times, in one process and in several:
-each time the system decides anew about every clip and every clip is scored anew, nothing comes from a memory of earlier
-results. The time is wall time from the settings to all outcomes in the process that asked, with starting the workers
+each time the system decides anew about every clip and every clip is scored anew, no outcome is kept.
+The time is wall time from the settings to all outcomes in the process that asked, with starting the workers
 and passing on what they found; CPU time is that of all processes. The load is what the whole machine was busy with.
 """
 
@@ -21,6 +21,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +32,13 @@ from s5cli.knobs import Setting
 from s5cli.labels import CLASSES, N_SLOTS
 from s5cli.official import SourceFile
 from s5cli.scene import EMPTY, Queries, Scene, Tags
+from s5cli.steps.step import steps_of
 from s5cli.systems.tagging_driven import TaggingDriven
+from s5cli.tune.cache import Cache, CachedClip, caching, step_fingerprint, with_setting
 from s5cli.tune.clips import Clip, DevSet, HeldClip
 from s5cli.tune.evidence import Store, digest
-from s5cli.tune.record import Memory, recording, step_fingerprint, steps_of, with_setting
 from s5cli.tune.replay import Replay, replay_of
-from s5cli.tune.workers import Workers
+from s5cli.tune.trials import Workers
 
 N_SAMPLES = 64
 SHARES = [0.1, 0.3, 0.35, 0.25]  # of clips with 0, 1, 2 and 3 targets
@@ -91,7 +94,8 @@ def clip_of(number: int, random: np.random.Generator) -> tuple[Clip, HeldClip]:
     references = random.normal(0, 0.1, (len(truth), N_SAMPLES)).astype(np.float32)
     audio = np.tile(references.sum(axis=0) + random.normal(0, 0.1, N_SAMPLES), (4, 1)).astype(np.float32)
     sources = tuple(SourceFile(Path(name), CLASSES[index]) for index in truth)
-    return Clip(name, Path(name), sources, digest(name)), HeldClip(name, torch.tensor(audio), digest(name), references)
+    held = HeldClip(name, torch.tensor(audio), digest(name), references)
+    return Clip(name, Path(name), sources, digest(name), N_SAMPLES), held
 
 
 def setting_of(random: np.random.Generator) -> Setting:
@@ -104,7 +108,7 @@ def setting_of(random: np.random.Generator) -> Setting:
 
 
 def warmed(folder: Path, n_clips: int, settings: Sequence[Setting]) -> tuple[Replay, int]:
-    """A replay in which nothing is unseen under these settings, and how many passes it remembers."""
+    """A replay in which nothing is unseen under these settings, and how many results are cached."""
     random = np.random.default_rng(0)
     clips, held = zip(*(clip_of(number, random) for number in range(n_clips)), strict=True)
     system = TaggingDriven(
@@ -112,11 +116,12 @@ def warmed(folder: Path, n_clips: int, settings: Sequence[Setting]) -> tuple[Rep
         separator_b=GuessingSeparator(4), setting=settings[0],
     )  # fmt: skip
     parts = {id(part): name for name, part in vars(system).items()}
-    prints = {name: step_fingerprint(step, parts) for name, step in steps_of(system).items()}
-    memory, data = Memory(Store(folder), prints, [clip.key for clip in clips]), DevSet(folder, clips)
+    prints = {name: step_fingerprint(name, step, parts, {}) for name, step in steps_of(system).items()}
+    cache, data = Cache(Store(folder), prints, [clip.key for clip in clips]), DevSet(folder, clips)
+    in_place_of_scenes = [CachedClip(one.key, partial(replace, one)) for one in held]
     for setting in settings:
-        recording(with_setting(system, setting), memory).decide(held)
-    return replay_of(system, memory, data), len(memory.passes)
+        caching(with_setting(system, setting), cache)(in_place_of_scenes)
+    return replay_of(system, cache, data), len(cache.asked)
 
 
 def cpu_s() -> float:
@@ -159,10 +164,10 @@ def main() -> None:
     random = np.random.default_rng(1)
     settings = [setting_of(random) for _ in range(given.settings)]
     with tempfile.TemporaryDirectory() as folder:
-        replay, n_passes = warmed(Path(folder), given.clips, settings)
+        replay, n_results = warmed(Path(folder), given.clips, settings)
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, "
           f"NumPy {np.__version__}")  # fmt: skip
-    print(f"{given.clips} clips, {n_passes} passes remembered, {given.settings} random settings, tables for each class")
+    print(f"{given.clips} clips, {n_results} results cached, {given.settings} random settings, tables for each class")
     if given.profile:
         profile = cProfile.Profile()
         profile.runcall(lambda: [replay(setting) for setting in settings])

@@ -14,11 +14,12 @@ from s5cli.labels import CLASSES
 from s5cli.scene import EMPTY, RATE_HZ
 from s5cli.score.evaluate import evaluate
 from s5cli.score.metric import capi_sdri
-from s5cli.tune.clips import held_batches, open_devset
-from s5cli.tune.record import recording, with_setting
+from s5cli.tune.cache import caching, with_setting
+from s5cli.tune.clips import open_devset
 from s5cli.tune.result import plain, toml
 from s5cli.tune.tuner import Options, prepared
 from s5cli.weights.registry import registry
+from tests.tune.world import cached_clips, knowing
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMPACT = ["baseline-compact", *(f"tagging-driven-compact-{rung}" for rung in range(4))]
@@ -64,19 +65,19 @@ def random_setting(system, entry, random):
 def test_the_same_tensors_score_the_same(name, short, cache):
     entry, data = registry().system(name), open_devset(short)
     trials = prepared(entry, data, cache, OPTIONS)
-    clips = [clip for batch in held_batches(data.clips, 4) for clip in batch]
+    clips = cached_clips(data)
     random = np.random.default_rng(3)
     for _ in range(2):
         setting = random_setting(trials.system, entry, random)
-        system = recording(with_setting(trials.system, setting), trials.memory)
-        answers = [system.decide(clips[start : start + 4]) for start in range(0, 12, 4)]
-        trials = prepared(entry, data, cache, OPTIONS)  # all it knows comes from the disk
+        system = caching(with_setting(trials.system, setting), trials.cache)
+        answers = [system(clips[start : start + 4]).stems() for start in range(0, 12, 4)]
+        trials = knowing(prepared(entry, data, cache, OPTIONS))  # all it knows comes from the disk
         outcome = trials.outcomes([setting])[0]
-        for row, clip in enumerate(clips):
+        for row, clip in enumerate(one.held for one in clips):
             answer, place = answers[row // 4], row % 4
             slots = np.flatnonzero(answer.classes[place] != EMPTY)
             labels = [CLASSES[answer.classes[place, slot]] for slot in slots]
-            est = [answer.waveforms[place, slot].waveform.numpy() for slot in slots]
+            est = [answer.waveforms[place, slot].audio.numpy() for slot in slots]
             stems = np.stack(est) if est else np.zeros((0, clip.audio.shape[1]))
             refs = [CLASSES[index] for index in data.clips[row].classes]
             score = capi_sdri(labels, stems, refs, clip.references, clip.audio[0].numpy())
@@ -104,21 +105,7 @@ def check_fresh_run(name, folder, cache, out, seed):
         np.testing.assert_allclose(outcome.capi_sdri_db[row], expected, atol=1e-4)
         assert (outcome.tp[row], outcome.fp[row], outcome.fn[row]) == (score.tp, score.fp, score.fn)
     assert found.overall.accuracy_mixture_percent == pytest.approx(outcome.accuracy_mixture_percent())
-    return clip_labels(found), labels_of(trials, setting)
-
-
-def clip_labels(found):
-    return [sorted(clip.est_labels) for clip in found.clips]
-
-
-def labels_of(trials, setting):
-    """What the replayed decisions report, by name."""
-    system = recording(with_setting(trials.system, setting), trials.memory)
-    found = []
-    for batch in held_batches(trials.data.clips, 4):
-        rows = system.decide(batch).classes
-        found += [sorted(CLASSES[index] for index in row if index != EMPTY) for row in rows.tolist()]
-    return found
+    return [sorted(clip.est_labels) for clip in found.clips], [sorted(labels) for labels in trials.labels(setting)]
 
 
 @pytest.mark.parametrize(("name", "seed"), [*((name, 5) for name in COMPACT), (COMPACT[-1], 6)])

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from s5cli.errors import UsageError
-from s5cli.tune.evidence import FILE, Pass, Store, pass_key, take_name
+from s5cli.tune.evidence import FILE, CachedResult, Store, result_key, waveform_name
 
 
-def a_pass(clip="clip", inputs=((15, 7, -1),), step="step", value=0.5):
-    arrays = {"support": np.array([value, 0.25, 0.0]), "take:waveforms": np.arange(3), "flag": np.array(True)}
-    key = pass_key(step, clip, inputs)
-    return Pass(key, step, clip, inputs, arrays, np.full((3, 2), value), np.zeros((3, 2)))
+def a_result(clip="clip", inputs=([15, 7, -1],), step="step", value=0.5):
+    arrays = {"support": np.array([value, 0.25, 0.0]), "waveforms:waveforms": np.arange(3), "flag": np.array(True)}
+    key = result_key(step, clip, inputs)
+    return CachedResult(key, step, clip, inputs, arrays, np.full((3, 2), value), np.zeros((3, 2)))
 
 
 def the_same(one, other):
@@ -25,47 +25,51 @@ def the_same(one, other):
 
 
 def test_what_is_kept_is_found_again(tmp_path):
-    given = [a_pass(), a_pass(inputs=((15, -1, -1), (take_name("k", 0), take_name("k", 1)))), a_pass(inputs=())]
+    given = [
+        a_result(),
+        a_result(inputs=([15, -1, -1], [waveform_name("k", 0), waveform_name("k", 1)], "0a" * 32)),
+        a_result(inputs=()),
+    ]
     Store(tmp_path / "new" / "cache").add(given)
-    found = {one.key: one for one in Store(tmp_path / "new" / "cache").passes(["step"], ["clip"])}
+    found = {one.key: one for one in Store(tmp_path / "new" / "cache").results(["step"], ["clip"])}
     assert len(found) == 3
     for one in given:
         the_same(found[one.key], one)
 
 
 def test_a_clip_without_references(tmp_path):
-    bare = a_pass()
-    bare = Pass(bare.key, "step", "clip", bare.inputs, bare.arrays, np.zeros((3, 0)), np.zeros((3, 0)))
+    bare = a_result()
+    bare = CachedResult(bare.key, "step", "clip", bare.inputs, bare.arrays, np.zeros((3, 0)), np.zeros((3, 0)))
     Store(tmp_path).add([bare])
-    [found] = Store(tmp_path).passes(["step"], ["clip"])
+    [found] = Store(tmp_path).results(["step"], ["clip"])
     assert found.sdr_db.shape == (3, 0)
 
 
 def test_only_these_steps_and_clips(tmp_path):
     store = Store(tmp_path)
-    store.add([a_pass(), a_pass(clip="other"), a_pass(step="elsewhere")])
-    assert [(one.step, one.clip) for one in store.passes(["step"], ["clip"])] == [("step", "clip")]
+    store.add([a_result(), a_result(clip="other"), a_result(step="elsewhere")])
+    assert [(one.step, one.clip) for one in store.results(["step"], ["clip"])] == [("step", "clip")]
     assert len(store) == 3
 
 
 def test_the_address_is_the_content():
-    keys = {pass_key(*about) for about in [("s", "c", ()), ("t", "c", ()), ("s", "d", ()), ("s", "c", ((1,),))]}
+    keys = {result_key(*about) for about in [("s", "c", ()), ("t", "c", ()), ("s", "d", ()), ("s", "c", ([1],))]}
     assert len(keys) == 4
-    assert pass_key("s", "c", ((1, 2),)) != pass_key("s", "c", ((1,), (2,)))
+    assert result_key("s", "c", ([1, 2],)) != result_key("s", "c", ([1], [2]))
 
 
 def test_what_is_there_stays(tmp_path):
     store = Store(tmp_path)
-    store.add([a_pass(value=0.5)])
-    store.add([a_pass(value=0.75)])
-    [found] = store.passes(["step"], ["clip"])
+    store.add([a_result(value=0.5)])
+    store.add([a_result(value=0.75)])
+    [found] = store.results(["step"], ["clip"])
     assert found.arrays["support"][0] == 0.5
 
 
 def _add_many(folder, first):
     store = Store(folder)
     for number in range(first, first + 20):
-        store.add([a_pass(clip=f"clip{number}")])
+        store.add([a_result(clip=f"clip{number}")])
 
 
 def test_two_searches_write_at_once(tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s5cli.errors import UsageError
-from s5cli.tune.folds import folds
+from s5cli.tune.crossval import folds
 
 
 @given(st.lists(st.integers(0, 3), min_size=5, max_size=80), st.integers(2, 5), st.integers(0, 9))

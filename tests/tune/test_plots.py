@@ -9,16 +9,18 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from s5cli.explain import ClipTrail, QueryLife
-from s5cli.knobs import setting
+from s5cli.knobs import Knob, setting
 from s5cli.labels import CLASSES
+from s5cli.trace import ClipTrace, Drop, QueryTrace
 from s5cli.tune import plots
-from s5cli.tune.fates import RULES, Queries, fate, fate_under, trails
-from s5cli.tune.plots import Pictured
-from s5cli.tune.search import moved
-from s5cli.tune.tuner import Options, tune
+from s5cli.tune.clips import open_devset
+from s5cli.tune.plots import Curve, Pictured, Queries, RuleCounts, counts_under, rule_counts
+from s5cli.tune.tuner import Options, prepared, searchable, tune
+from s5cli.weights.registry import registry
+from tests.pictures import read
+from tests.systems.tones import Tone
 from tests.tune import world
-from tests.tune.world import random_setting, system_of, trials_of, write_clip, write_devset
+from tests.tune.world import knowing, random_setting, system_of, trials_of, write_clip, write_devset
 
 
 def coarsen(patch: pytest.MonkeyPatch) -> None:
@@ -26,22 +28,25 @@ def coarsen(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(plots, "CLASS_POINTS", 3)
 
 
-# --------------------------------------------------------------------------------------------------------------- fates
-def life(label: str, dropped_by=None) -> QueryLife:
-    return QueryLife(label, (), 0.5, dropped_by=dropped_by)
+# --- rule counts ------------------------------------------------------------------------------------------------------
+
+
+def query(label: str, dropped_by: str | None = None) -> QueryTrace:
+    return QueryTrace(label, 0.5, dropped_by=dropped_by)
 
 
 def test_a_true_query_is_one_that_a_reference_is_left_for() -> None:
-    first = ClipTrail((life("Speech"), life("Speech", "gate"), life("Cough", "verify"), life("Pour", "solo")))
-    second = ClipTrail((life("Cough", "rank"), life("Typing")))
-    found = fate([first, second], [["Speech", "Cough"], ["Cough"]])
+    first = ClipTrace((query("Speech"), query("Speech", "last"), query("Cough", "third"), query("Pour", "first")))
+    second = ClipTrace((query("Cough", "second"), query("Typing")))
+    found = rule_counts([first, second], [["Speech", "Cough"], ["Cough"]], ("first", "second", "third", "last"))
     assert found.proposed == Queries(3, 3)
     assert found.removed == {
-        "solo": Queries(0, 1),
-        "rank": Queries(1, 0),
-        "verify": Queries(1, 0),
-        "gate": Queries(0, 1),  # the other stem has the only reference
+        "first": Queries(0, 1),
+        "second": Queries(1, 0),
+        "third": Queries(1, 0),
+        "last": Queries(0, 1),  # the other stem has the only reference
     }
+    assert list(found.removed) == ["first", "second", "third", "last"]
     assert found.reported == Queries(1, 1)
 
 
@@ -51,63 +56,43 @@ def test_counts_add_up_and_end_where_the_score_begins(tmp_path) -> None:
     random = np.random.default_rng(2)
     for _ in range(5):
         one = random_setting(random)
-        outcome, found = trials.exact(one), fate_under(trials, one)
+        outcome, found = trials.exact(one), counts_under(trials, one)
         assert found.reported == Queries(int(outcome.tp.sum()), int(outcome.fp.sum()))
+        assert list(found.removed) == list(trials.system.drops)
         for which in ("n_true", "n_false"):
-            removed = [getattr(found.removed[rule], which) for rule in RULES]
+            removed = [getattr(counts, which) for counts in found.removed.values()]
             assert min(removed) >= 0
             assert getattr(found.proposed, which) - sum(removed) == getattr(found.reported, which)
 
 
-def test_trails_need_no_sound(tmp_path) -> None:
+def test_counts_need_no_sound(tmp_path) -> None:
     data = write_devset(tmp_path / "data", 3)
-    trials = trials_of(system_of()[0], data, tmp_path / "cache")
-    trials.exact(trials.system.setting)
+    system = system_of()[0]
+    outcome = trials_of(system, data, tmp_path / "cache").exact(system.setting)
     for clip in data.clips:
         clip.mixture.unlink()
-    assert len(trails(trials, trials.system.setting)) == 3
+    again = trials_of(system, data, tmp_path / "cache")
+    assert again.exact(system.setting).tp.tolist() == outcome.tp.tolist()
+    assert counts_under(again, system.setting).reported.n_true == outcome.tp.sum()
 
 
-# -------------------------------------------------------------------------------------------------------------- curves
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory, short):
+def searched(tmp_path_factory, short_clips):
     """A short search of a real system, and the evidence that it left."""
     cache = tmp_path_factory.mktemp("cache")
     options = Options("cpu", folds=2, max_new_lists=6)
     with pytest.MonkeyPatch.context() as patch:
         coarsen(patch)
-        return tune("tagging-driven-compact-3", short, cache, options), cache, options
-
-
-@pytest.fixture(scope="module")
-def short(tmp_path_factory) -> Path:
-    """Six clips of a third of a second, cut from the examples."""
-    import soundfile
-
-    from s5cli.dataset import open_dataset
-
-    folder = tmp_path_factory.mktemp("short")
-    for inner in ("soundscape", "oracle_target"):
-        (folder / inner).mkdir()
-    examples = open_dataset(Path(__file__).parents[2] / "examples")
-    for number in range(6):
-        name, span = [*examples.mixtures][number % 4], slice(number * 32_000, number * 32_000 + 10_000)
-        paths = {folder / "soundscape" / f"cut{number}.wav": examples.mixtures[name]}
-        for place, source in enumerate(examples.references[name]):
-            paths[folder / "oracle_target" / f"cut{number}_{place}_{source.label}.wav"] = source.path
-        for path, whole in paths.items():
-            soundfile.write(path, soundfile.read(whole, dtype="float32")[0][span], 32_000, subtype="FLOAT")
-    return folder
+        return tune("tagging-driven-compact-3", short_clips, cache, options), cache, options
 
 
 def pictured(searched) -> Pictured:
-    from s5cli.tune.clips import open_devset
-    from s5cli.tune.tuner import prepared, searchable
-    from s5cli.weights.registry import registry
-
     result, cache, options = searched
     entry = registry().system(result.system)
-    trials = prepared(entry, open_devset(Path(result.data)), cache, options)
+    trials = knowing(prepared(entry, open_devset(Path(result.data)), cache, options))
     return Pictured(result, trials, searchable(trials.system, entry))
 
 
@@ -120,7 +105,7 @@ def test_every_point_of_a_curve_is_the_score_of_that_setting(searched, monkeypat
         assert curve.default == shown.knobs[name].default
         assert curve.default in curve.values
         for value, score_db in zip(curve.values, curve.scores_db, strict=True):
-            assert score_db == shown.trials.exact(moved(start, {name: float(value)})).mean_db()
+            assert score_db == shown.trials.exact(start.moved({name: float(value)})).mean_db()
     curves = shown.class_curves("confidence")
     assert [curve.title.split(" (")[0] for curve in curves] == list(CLASSES)
     for curve in curves:
@@ -134,20 +119,22 @@ def test_what_nobody_has_asked_is_a_gap(searched, monkeypatch, tmp_path) -> None
     data = write_devset(tmp_path / "data", 6)
     trials = trials_of(system_of()[0], data, tmp_path / "cache")
     trials.exact(trials.system.setting)
-    trials.memory.start_counting()
-    trials.memory.allow(0)
+    trials.cache.start_counting()
+    trials.cache.allow(0)
     stone = replace(result.milestones[0].best, setting=trials.system.setting)
     only = replace(result, setting=trials.system.setting, milestones=(replace(result.milestones[0], best=stone),))
     curves = Pictured(only, trials, trials.system.knobs).global_curves()
     scores = np.concatenate([curve.scores_db for curve in curves])
     assert np.isnan(scores).any()
     assert not np.isnan(scores).all()
-    assert trials.memory.new_lists == 0
+    assert trials.cache.new_lists == 0
     figure = plots.thresholds(curves, "note")
-    assert "gaps: query lists that nobody has asked" in figure._suptitle.get_text()
+    assert any("gaps: query lists that nobody has asked" in words for words in read(figure).words)
 
 
-# ------------------------------------------------------------------------------------------------------------ pictures
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
 def test_the_files(searched, tmp_path, monkeypatch) -> None:
     coarsen(monkeypatch)
     result, cache, options = searched
@@ -163,53 +150,92 @@ def test_the_files(searched, tmp_path, monkeypatch) -> None:
 
 def test_stages_show_gains_and_the_held_out_score(searched) -> None:
     result = searched[0]
-    figure = plots.stages(result)
-    (axes,) = figure.axes
+    picture = read(plots.stages(result))
+    (panel,) = picture.panels
     scores = [one.best.score_db for one in result.milestones]
-    bars = axes.patches
-    assert [bar.get_height() for bar in bars] == pytest.approx(np.diff(scores).tolist())
-    ticks = [text.get_text() for text in axes.get_xticklabels()]
-    assert ticks == ["defaults", *[one.stage for one in result.milestones[1:]], "held out"]
-    points = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "o"]
-    assert points == [result.held_out.score.mean_db]
+    near = {"abs": 0.01}
+    assert panel.x.words == ["defaults", *[one.stage for one in result.milestones[1:]], "held out"]
+    gains = [f"{gain:+.3f}" for gain in np.diff(scores)]
+    assert [text for text in panel.words() if text.startswith(("+", "-"))] == gains
+    ends = [(panel.y.value(low[1]), panel.y.value(high[1])) for low, high in panel.bars[plots.BLUE.lower()]]
+    heights = sorted(abs(high - low) for low, high in ends)
+    assert heights == pytest.approx(sorted(np.diff(scores)), **near)
+    held_out = next(colour for word, colour in picture.legend.items() if word.startswith("on clips not searched on"))
+    heights = [panel.y.value(y) for _, y in panel.points[held_out]]
+    assert heights == [pytest.approx(result.held_out.score.mean_db, **near)]
+
+
+def drawn_at(picture, name: str) -> list[float]:
+    """Where the vertical lines of that name stand in the first panel, as values."""
+    panel = picture.panels[0]
+    upright = [one for one, other in panel.strokes[picture.legend[name]] if one[0] == other[0]]
+    return [panel.x.value(x) for x, _ in upright]
 
 
 def test_default_and_tuned_are_dashed_in_two_colours() -> None:
-    curve = plots.Curve("verify", np.array([0.0, 0.5, 1.0]), np.array([1.0, 2.0, np.nan]), 0.1, 0.5)
-    axes = plots.thresholds([curve], "note").axes[0]
-    lines = {line.get_label(): line for line in axes.lines}
-    assert lines["default"].get_xdata() == [0.1, 0.1]
-    assert lines["tuned"].get_xdata() == [0.5, 0.5]
-    assert lines["default"].get_color() != lines["tuned"].get_color()
+    curve = Curve("some_knob", np.array([0.0, 0.5, 1.0]), np.array([1.0, 2.0, np.nan]), 0.1, 0.5, "dB")
+    figure = plots.thresholds([curve], "note")
+    picture = read(figure)
+    assert drawn_at(picture, "default") == [pytest.approx(0.1, abs=0.01)]
+    assert drawn_at(picture, "tuned") == [pytest.approx(0.5, abs=0.01)]
+    assert picture.legend["default"] != picture.legend["tuned"]
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert all(lines[name].is_dashed() for name in ("default", "tuned"))
     np.testing.assert_array_equal(lines["score"].get_ydata(), curve.scores_db)
+    assert {"some_knob", "dB"} <= set(picture.words)
+    assert not any("infinite" in words for words in picture.words)
 
 
-def test_rules_show_their_counts() -> None:
-    counts = {rule: Queries(number, 10 + number) for number, rule in enumerate(RULES)}
-    one = plots.Fate(Queries(6, 47), counts, Queries(0, 1))
-    _, right = plots.rules(one, one).axes
-    widths = [bar.get_width() for bar in right.patches]
-    assert widths == 2 * [0, -1, -2, -3, 10, 11, 12, 13]
-    assert [text.get_text() for text in right.get_yticklabels()] == list(plots.RULE_NAMES.values())
-    assert set(plots.RULE_NAMES) == set(RULES)
+def test_infinite_thresholds_stand_beyond_a_marked_edge() -> None:
+    knob = Knob(0.0, -np.inf, np.inf, "logit", span=(-4, 4))
+    values = np.array(knob.grid(5))
+    curve = Curve("silence_1", values, np.array([3.0, 1, 1, 2, 1, 1, 0]), np.inf, -np.inf, "logit")
+    picture = read(plots.thresholds([curve], "note"))
+    [default], [tuned] = drawn_at(picture, "default"), drawn_at(picture, "tuned")
+    assert 4 < default < 6
+    assert -6 < tuned < -4
+    marks = sorted(picture.panels[0].x.value(x) for x, _ in picture.panels[0].points[picture.legend["score"]])
+    assert marks == [pytest.approx(tuned, abs=0.05), pytest.approx(default, abs=0.05)]
+    assert any("beyond the dotted lines: infinite" in words for words in picture.words)
+
+
+def test_rules_show_their_counts_under_the_systems_own_titles() -> None:
+    drops = {"first": Drop("too faint"), "second": Drop("of no class"), "third": Drop("late")}
+    counts = {rule: Queries(number, 10 + number) for number, rule in enumerate(drops)}
+    one = RuleCounts(Queries(6, 47), counts, Queries(0, 1))
+    left, right = read(plots.rules(one, one, drops)).panels
+    assert right.y.words == ["too faint", "of no class", "late"]
+    assert left.y.words == ["proposed", "reported"]
+    for panel, shown in ((right, [0, 10, 1, 11, 2, 12]), (left, [6, 47, 0, 1])):
+        assert sorted(int(text) for text in panel.words() if text.isdigit()) == sorted(2 * shown)
 
 
 def test_a_system_without_thresholds_has_no_pictures(tmp_path) -> None:
-    from tests.systems.tones import Tone
-
     write_clip(tmp_path / "data", "one", [Tone("Speech", 0.9, 0.9, 0.9, 0.9)], 1)
     options = Options("cpu", folds=0)
     result = tune("baseline-compact", tmp_path / "data", tmp_path / "cache", options)
     assert plots.draw(result, tmp_path / "cache", tmp_path / "plots", options) == []
 
 
-# -------------------------------------------------------------------------------------------------------- command line
-def test_the_command_draws_beside_its_json(searched, short, tmp_path, capsys, monkeypatch) -> None:
+# --- command line -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_draws_beside_its_json(searched, short_clips, tmp_path, capsys, monkeypatch) -> None:
     from s5cli.cli import exit_code
 
     coarsen(monkeypatch)
-    what = ["tune", "tagging-driven-compact-1", "--data", short, "--cache", searched[1], "--folds", 0, "--workers", 1]
+    what = [
+        "tune",
+        "tagging-driven-compact-1",
+        "--data",
+        short_clips,
+        "--cache",
+        searched[1],
+        "--folds",
+        0,
+        "--workers",
+        1,
+    ]
     how = ["--max-new-lists", 0, "--device", "cpu", "--plots", tmp_path / "plots", "--json"]
     assert exit_code([str(arg) for arg in [*what, *how]]) == 0
     shown = capsys.readouterr()

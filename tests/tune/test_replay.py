@@ -6,10 +6,20 @@ import pytest
 from s5cli.labels import CLASSES
 from s5cli.scene import EMPTY, Queries
 from s5cli.score.metric import capi_sdri
-from s5cli.tune.clips import held, held_batches, open_devset
-from s5cli.tune.record import recording, with_setting
+from s5cli.tune.cache import caching, with_setting
+from s5cli.tune.clips import held, open_devset
+from s5cli.tune.replay import replay_of
 from tests.systems.tones import Tone
-from tests.tune.world import passes_of, random_setting, system_of, trials_of, write_clip, write_devset
+from tests.tune.world import (
+    cached_clips,
+    knowing,
+    random_setting,
+    runs_of,
+    system_of,
+    trials_of,
+    write_clip,
+    write_devset,
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +32,7 @@ def in_process(system, setting, data):
     scores, labels = [], []
     for clip in data.clips:
         scene = held(clip)
-        stems = with_setting(system, setting)([scene])[0]
+        [stems] = with_setting(system, setting)([scene]).stems().clips()
         est = np.stack([stem.audio.numpy() for stem in stems]) if stems else np.zeros((0, scene.audio.shape[1]))
         labels.append([stem.label for stem in stems])
         refs = [CLASSES[index] for index in clip.classes]
@@ -50,12 +60,12 @@ def test_the_same_tensors_score_the_same_to_a_millionth(data, tmp_path):
     system, _ = system_of(crowding=0.2)
     trials = trials_of(system, data, tmp_path)
     setting = random_setting(np.random.default_rng(8))
-    clips = [clip for batch in held_batches(data.clips, 4) for clip in batch]
-    answer = recording(with_setting(system, setting), trials.memory).decide(clips)
+    clips = cached_clips(data)
+    answer = caching(with_setting(system, setting), trials.cache)(clips).stems()
     outcome = trials.outcomes([setting])[0]
-    for row, clip in enumerate(clips):
+    for row, clip in enumerate(one.held for one in clips):
         slots = np.flatnonzero(answer.classes[row] != EMPTY)
-        est = [answer.waveforms[row, slot].waveform.numpy() for slot in slots]
+        est = [answer.waveforms[row, slot].audio.numpy() for slot in slots]
         stems = np.stack(est) if est else np.zeros((0, clip.audio.shape[1]))
         labels = [CLASSES[answer.classes[row, slot]] for slot in slots]
         refs = [CLASSES[index] for index in data.clips[row].classes]
@@ -68,13 +78,13 @@ def test_networks_run_once_and_then_only_for_what_is_new(data, tmp_path):
     trials = trials_of(system, data, tmp_path)
     setting = system.setting
     trials.exact(setting)
-    once = passes_of(p)
+    once = runs_of(p)
     assert once["tagger_4ch"] == len(data.clips)
     trials.exact(setting)
     again, others = system_of(crowding=0.2)
     trials_of(again, data, tmp_path).exact(setting)  # another search, another process for all it knows
-    assert passes_of(p) == once
-    assert passes_of(others) == dict.fromkeys(once, 0)
+    assert runs_of(p) == once
+    assert runs_of(others) == dict.fromkeys(once, 0)
 
 
 def test_a_setting_asks_only_of_the_clips_that_it_changes(tmp_path):
@@ -86,13 +96,13 @@ def test_a_setting_asks_only_of_the_clips_that_it_changes(tmp_path):
     system, p = system_of()
     trials = trials_of(system, data, tmp_path / "cache")
     default = trials.exact(system.setting)
-    before = passes_of(p)
+    before = runs_of(p)
     setting = with_solo(system.setting, 0.3)
     assert trials.outcomes([setting])[0].unseen.tolist() == [False, True]
     found = trials.exact(setting)
     assert found.tp.tolist() == [1, 2]
     assert default.tp.tolist() == [1, 1]
-    ran = {role: n - before[role] for role, n in passes_of(p).items()}
+    ran = {role: n - before[role] for role, n in runs_of(p).items()}
     assert ran == {"tagger_1ch": 2 + 2, "tagger_4ch": 0, "separator_a": 1, "separator_b": 1}
 
 
@@ -106,9 +116,9 @@ def test_systems_share_what_they_have_in_common(data, tmp_path):
     trials_of(one, data, tmp_path).exact(one.setting)
     two, p = system_of(two_separators=True)
     trials = trials_of(two, data, tmp_path)
-    assert len(trials.memory.passes) > 0
+    assert len(trials.cache.stored) > 0
     outcome = trials.exact(two.setting)
-    assert passes_of(p)["tagger_4ch"] == 0
+    assert runs_of(p)["tagger_4ch"] == 0
     scores, _ = in_process(two, two.setting, data)
     expected = np.array([np.nan if s.capi_sdri_db is None else s.capi_sdri_db for s in scores])
     np.testing.assert_allclose(outcome.capi_sdri_db, expected, atol=1e-4)
@@ -122,7 +132,7 @@ def test_equal_files_are_one_content(tmp_path):
     system, p = system_of(two_separators=False)
     outcome = trials_of(system, data, tmp_path / "cache", batch_size=1).exact(system.setting)
     assert outcome.capi_sdri_db[0] == outcome.capi_sdri_db[1]
-    assert passes_of(p)["separator_a"] == 1
+    assert runs_of(p)["separator_a"] == 1
 
 
 def test_true_labels_can_be_replayed(data, tmp_path):
@@ -133,8 +143,9 @@ def test_true_labels_can_be_replayed(data, tmp_path):
     for row, clip in zip(classes, data.clips, strict=True):
         row[: len(clip.classes)] = clip.classes
     queries = Queries(classes, (classes != EMPTY).astype(float))
-    recording(system, trials.memory).decide([held(clip) for clip in data.clips], queries=queries)
-    outcome = trials.replay(system.setting, queries)
+    named = system.named(queries)
+    caching(named, trials.cache)(cached_clips(data))
+    outcome = replay_of(named, trials.cache, data)(named.setting)
     assert outcome.accuracy_mixture_percent() == 100
 
 
@@ -144,7 +155,7 @@ def test_many_settings_in_several_processes(data, tmp_path):
     settings = [random_setting(random) for _ in range(80)]
     alone = trials_of(system, data, tmp_path)
     alone.exact(system.setting)
-    together = trials_of(system, data, tmp_path, n_workers=2)
+    together = knowing(trials_of(system, data, tmp_path, n_workers=2))
     for one, other in zip(alone.outcomes(settings), together.outcomes(settings), strict=True):
         np.testing.assert_array_equal(one.capi_sdri_db, other.capi_sdri_db)
         np.testing.assert_array_equal(one.unseen, other.unseen)

@@ -1,5 +1,7 @@
 """The thresholds file says all that is needed, can be read back, and warns."""
 
+import json
+import re
 import tomllib
 from dataclasses import replace
 
@@ -13,10 +15,9 @@ from s5cli.knobs import Setting, setting
 from s5cli.labels import CLASSES
 from s5cli.systems.tagging_driven import TaggingDriven
 from s5cli.tune.crossval import NONE_DB, HeldOut
-from s5cli.tune.result import Result, toml
+from s5cli.tune.result import Result, lines, toml
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Candidate, Milestone
-from s5cli.tune.summary import lines
 from s5cli.tune.trials import Effort
 
 
@@ -25,10 +26,10 @@ def outcome(values):
     return Outcome(np.array(values, float), counts, 0 * counts, 0 * counts, np.zeros(len(values), bool))
 
 
-def result(tuned, untuned, by_margin=None, values=None):
+def result(tuned, untuned, by_margin=None, values=None, options=None):
     random = np.random.default_rng(0)
     table = random.uniform(0, 1, 18)
-    chosen = Setting({**setting(TaggingDriven.knobs).values, "drop": table, **(values or {})})
+    chosen = Setting({**setting(TaggingDriven.knobs).values, "drop": table, **(values or {})}, options or {})
     margins = by_margin or {NONE_DB: 1.0, 0.05: 1.5}
     by_fold = ((2, 1.0, 0.9), (2, 1.1, 0.8))
     held_out = HeldOut(outcome(tuned), outcome(untuned), (0.05, NONE_DB), margins, by_fold, (("Speech",),) * len(tuned))
@@ -59,6 +60,30 @@ def test_the_file_is_a_thresholds_file(tmp_path):
     back = setting(TaggingDriven.knobs, given.knobs)
     for name in TaggingDriven.knobs:
         np.testing.assert_array_equal(np.ravel(back.values[name]), np.ravel(found.setting.values[name]))
+
+
+def test_infinite_thresholds_and_options_come_back(tmp_path):
+    table = np.where(np.arange(18) == 3, np.inf, 0.5)
+    found = result([1.0], [0.5], values={"energy_db": -np.inf, "drop": table}, options={"stages": 2, "preset": "fast"})
+    found.write(tmp_path / "t.toml")
+    given = read_thresholds(tmp_path / "t.toml")
+    assert given.options == {"stages": 2, "preset": "fast"}
+    knobs = {name: replace(knob, low=-np.inf, high=np.inf) for name, knob in TaggingDriven.knobs.items()}
+    back = setting(knobs, given.knobs)
+    assert back.scalar("energy_db") == -np.inf
+    np.testing.assert_array_equal(back.values["drop"], table)
+    json.dumps(found.to_json(), allow_nan=False)
+    told = "\n".join(lines(found))
+    assert re.search(r"^energy_db +-inf$", told, re.MULTILINE)
+    assert re.search(r"^option preset +fast$", told, re.MULTILINE)
+    assert f"{CLASSES[3]} inf" in told
+
+
+def test_a_system_without_thresholds_is_told_so():
+    found = replace(result([1.0, 2], [1.0, 2]), setting=Setting({}), held_out=None)
+    told = list(lines(found))
+    assert told[-1].endswith("has no thresholds, so there is nothing to search; this is its score as it is")
+    assert not any("tuned" in line or "replayed" in line for line in told)
 
 
 def test_the_file_says_all_of_it():

@@ -6,15 +6,14 @@ from itertools import product
 import numpy as np
 import pytest
 
-from s5cli.knobs import Knob, Setting
+from s5cli.knobs import Knob
 from s5cli.labels import CLASSES
 from s5cli.tune.clips import open_devset
-from s5cli.tune.crossval import NONE_DB, bootstrapped, cross_validate, joined, paired
-from s5cli.tune.folds import folds
+from s5cli.tune.crossval import NONE_DB, bootstrapped, cross_validate, folds, joined, paired
 from s5cli.tune.score import Outcome
-from s5cli.tune.search import Search, fine, grid, moved, stages
+from s5cli.tune.search import HOPE_DB, Search, stages
 from tests.systems.tones import Tone
-from tests.tune.world import coarsen, passes_of, system_of, trials_of, write_clip, write_devset
+from tests.tune.world import coarsen, runs_of, system_of, trials_of, write_clip, write_devset
 
 EVERY_LIST = 10_000
 
@@ -28,8 +27,8 @@ def searching(system, data, cache, budget=EVERY_LIST, **options):
     trials = trials_of(system, data, cache, **options)
     search = Search(trials, system.knobs, np.ones(len(data.clips), bool))
     start = search.candidate(system.setting)
-    trials.memory.start_counting()
-    trials.memory.allow(budget)
+    trials.cache.start_counting()
+    trials.cache.allow(budget)
     return search, start
 
 
@@ -83,8 +82,8 @@ def test_a_grid_finds_the_best_of_all_its_settings(tmp_path, coarse):
     data = write_devset(tmp_path / "data", 12, seed=7)
     system, _ = system_of(two_separators=False)
     search, start = searching(system, data, tmp_path / "cache")
-    grids = {name: grid(system.knobs[name], 4) for name in ("solo_4ch", "confidence")}
-    settings = [moved(system.setting, dict(zip(grids, one, strict=True))) for one in product(*grids.values())]
+    grids = {name: system.knobs[name].grid(4) for name in ("solo_4ch", "confidence")}
+    settings = [system.setting.moved(dict(zip(grids, one, strict=True))) for one in product(*grids.values())]
     found = search.best(start, settings)
     exact = [trials_of(system, data, tmp_path / "cache").exact(setting).mean_db() for setting in settings]
     assert found.score_db == pytest.approx(max([*exact, start.score_db]), abs=1e-9)
@@ -95,16 +94,68 @@ def test_no_more_query_lists_than_allowed(tmp_path, coarse, budget):
     data = write_devset(tmp_path / "data", 16, seed=4)
     system, p = system_of()
     search, start = searching(system, data, tmp_path / "cache", budget)
-    before, lists = passes_of(p), len(search.trials.memory.passes)
+    before, lists = runs_of(p), len(search.trials.cache.asked)
     *_, last = search.stages(start)
     effort = search.trials.effort
     assert effort.new_lists <= budget
     assert effort.unresolved > 0
-    assert len(search.trials.memory.passes) - lists <= 2 * budget + 2 * len(data.clips)  # empty lists cost nothing
+    assert len(search.trials.cache.asked) - lists <= 2 * budget + 2 * len(data.clips)  # empty lists cost nothing
     if budget == 0:
-        assert passes_of(p) == before
+        assert runs_of(p) == before
     assert not last.best.outcome.unseen.any()
     assert last.best.score_db >= start.score_db
+
+
+@pytest.mark.parametrize("budget", [3, 24])
+def test_what_earlier_searches_left_saves_networks_and_changes_nothing(tmp_path, coarse, budget):
+    """On a used cache as on a fresh one: the same settings, scores and effort, but no network runs."""
+    data = write_devset(tmp_path / "data", 12, seed=5)
+    search, start = searching(system_of()[0], data, tmp_path / "used")
+    *_, best = search.stages(start)
+    search.by_class(best.best, 0.0)  # asks much that the search below may not
+    assert search.trials.effort.new_lists > budget
+    found = []
+    for cache in ("used", "fresh"):
+        system, p = system_of()
+        search, start = searching(system, data, tmp_path / cache, budget)
+        milestones = list(search.stages(start))
+        by_class = search.by_class(milestones[-1].best, 0.0)
+        candidates = [*(one.best for one in milestones), by_class]
+        about = [(one.setting.key, one.score_db) for one in candidates]
+        found.append((about, search.trials.effort, sum(runs_of(p).values())))
+    assert found[0][:2] == found[1][:2]
+    assert found[0][2] == 0 < found[1][2]
+
+
+def test_a_threshold_may_switch_a_rule_off(tmp_path, coarse):
+    """Weak true sources, so the best level to ask for is none at all: the infinite end is searched, for a class too."""
+    knobs = {"energy_db": Knob(-3.0, -np.inf, np.inf, axis="db", per_class=True, stage="gates", span=(-6.0, 0.0))}
+    for number in range(4):
+        write_clip(tmp_path / "data", f"clip{number}", [Tone("Speech", 0.9, 0.9, 0.001)], 1)
+    data = open_devset(tmp_path / "data")
+    system, _ = system_of(two_separators=False)
+    search, _ = searching(system, data, tmp_path / "cache")
+    search = replace(search, knobs=knobs)
+    start = search.candidate(system.setting.moved({"energy_db": -3.0, "verify": 0.0, "confidence": 0.0}))
+    *_, last = search.stages(start)
+    assert start.outcome.tp.sum() == 0
+    assert last.best.outcome.tp.sum() == 4
+    assert last.best.setting.scalar("energy_db") == -np.inf
+
+
+def test_unseen_clips_may_score_as_much_as_the_best_clip(tmp_path, coarse):
+    """Of a system whose clips score 40 dB, 10 dB would be no bound to what others may promise."""
+    data = write_devset(tmp_path / "data", 4)
+    search, start = searching(system_of()[0], data, tmp_path / "cache")
+    scores = np.array([40.0, 12.0, np.nan, 1.0])
+    before = replace(start.outcome, capi_sdri_db=scores)
+    unseen = np.array([False, True, True, True])
+    now = replace(before, capi_sdri_db=np.where(unseen, np.nan, scores), unseen=unseen)
+    promise = search._promise(now, before)
+    assert (promise.most_db, promise.likely_db, promise.n_unseen) == (40.0, pytest.approx(53 / 3), 3)
+    modest = replace(search, clips=np.array([False, True, True, True]))  # the best clip is held out
+    assert modest._promise(now, before).most_db == 12.0
+    assert modest._promise(now, replace(before, capi_sdri_db=scores / 12)).most_db == HOPE_DB
 
 
 def test_tables_only_where_they_gain_more_than_the_margin(tmp_path, coarse):
@@ -153,7 +204,7 @@ class Poisoned:
     """Trials that lie about some clips."""
 
     def __init__(self, trials, clips):
-        self.trials, self.clips, self.tell, self.fill = trials, clips, trials.tell, trials.fill
+        self.trials, self.clips, self.progress, self.fill = trials, clips, trials.progress, trials.fill
 
     def outcomes(self, settings):
         return [poisoned(one, self.clips) for one in self.trials.outcomes(settings)]
@@ -209,17 +260,10 @@ def test_a_paired_interval_is_narrower_than_the_scores():
     assert whole.mean_db == pytest.approx(np.nanmean(ours))
 
 
-def test_knobs_of_later_systems_fit():
-    """Raw logits, tables, any stage names: the search reads nothing but what stands beside the flow."""
+def test_stages_are_those_of_the_knobs():
+    """Any stage names: the search reads nothing but what stands beside the flow."""
     knob = Knob(0.0, -10, 10, axis="logit", per_class=True, stage="silence of the last stage")
     assert stages({"silence_3": knob, "report": Knob(0.5, 0, 1, stage="report")}) == {
         "silence of the last stage": ["silence_3"],
         "report": ["report"],
     }
-    assert grid(knob, 5) == [-10, -5, 0, 5, 10]
-    values = fine(knob, 9.9)
-    assert min(values) == -10
-    assert max(values) == 10
-    assert values == sorted(set(values))
-    setting = Setting({"silence_3": 0.0})
-    assert moved(setting, {"silence_3": 1.5}).scalar("silence_3") == 1.5

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s5cli.tune.workers import FEW, Workers
+from s5cli.tune.trials import FEW, Workers
 from tests.tune.world import random_setting, system_of, trials_of, write_devset
 
 MOTHER = """
 import time
-from s5cli.tune.workers import Workers
+from s5cli.tune.trials import Workers
 pool = Workers(lambda setting: None, 2)._started()
 pool.submit(abs, 1).result()
 print(*pool._processes, flush=True)

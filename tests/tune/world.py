@@ -1,6 +1,7 @@
 """Development sets on disk in the world of tones (see `tests.systems.tones`), and what is needed to tune on them."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ import soundfile
 from s5cli.knobs import Setting, setting
 from s5cli.labels import CLASSES
 from s5cli.scene import RATE_HZ
+from s5cli.steps.step import steps_of
 from s5cli.systems.tagging_driven import TaggingDriven
 from s5cli.tune import search
-from s5cli.tune.clips import DevSet, open_devset
+from s5cli.tune.cache import Cache, CachedClip, step_fingerprint
+from s5cli.tune.clips import DevSet, held, open_devset
 from s5cli.tune.evidence import Store
-from s5cli.tune.record import Memory, step_fingerprint, steps_of
 from s5cli.tune.trials import Trials
 from tests.systems.tones import N_SAMPLES, Parts, Tone, parts, scene_of
 
@@ -28,14 +30,14 @@ def coarsen(patch: pytest.MonkeyPatch, max_points: int = 4) -> None:
         patch.setattr(search, name, value)
 
 
-def write_clip(folder: Path, name: str, tones: list[Tone], targets: int) -> None:
+def write_clip(folder: Path, name: str, tones: list[Tone], targets: int, n_samples: int = N_SAMPLES) -> None:
     """A mixture of tones, the first of which are its targets; the rest is what taggers wrongly take for one."""
     for inner in ("soundscape", "oracle_target"):
         (folder / inner).mkdir(parents=True, exist_ok=True)
-    mixture = scene_of(name, *tones, hum=0.05).audio.numpy()
+    mixture = scene_of(name, *tones, hum=0.05, n_samples=n_samples).audio.numpy()
     soundfile.write(folder / "soundscape" / f"{name}.wav", mixture.T, RATE_HZ, subtype="FLOAT")
     for number, tone in enumerate(tones[:targets]):
-        alone = scene_of(name, tone).audio[0].numpy()
+        alone = scene_of(name, tone, n_samples=n_samples).audio[0].numpy()
         path = folder / "oracle_target" / f"{name}_{number}_{tone.label}.wav"
         soundfile.write(path, alone, RATE_HZ, subtype="FLOAT")
 
@@ -65,12 +67,22 @@ def system_of(two_separators: bool = True, knobs=None, **kind) -> tuple[TaggingD
     return found, p
 
 
-def trials_of(system: TaggingDriven, data: DevSet, cache: Path, **options) -> Trials:
-    """A system and its memory, the parts known by the names of their roles."""
-    prints = {id(part): role for role, part in vars(system).items()}
-    steps = {name: step_fingerprint(step, prints) for name, step in steps_of(system).items()}
-    memory = Memory(Store(cache), steps, [clip.key for clip in data.clips])
-    return Trials(system, memory, data, **options)
+def trials_of(system, data: DevSet, cache: Path, **options) -> Trials:
+    """A system and its cache, the parts known by the names of their roles."""
+    parts = {id(part): role for role, part in vars(system).items() if hasattr(part, "nparams")}
+    options_of = system.setting.options
+    steps = {name: step_fingerprint(name, step, parts, options_of) for name, step in steps_of(system).items()}
+    return Trials(system, Cache(Store(cache), steps, [clip.key for clip in data.clips]), data, **options)
+
+
+def knowing(trials: Trials) -> Trials:
+    """With all that any search has left in its cache."""
+    trials.cache.take_stored()
+    return trials
+
+
+def cached_clips(data: DevSet) -> list[CachedClip]:
+    return [CachedClip(clip.key, partial(held, clip)) for clip in data.clips]
 
 
 def random_setting(random: np.random.Generator, tables: bool = True) -> Setting:
@@ -86,9 +98,6 @@ def first(data: DevSet, n_clips: int) -> DevSet:
     return replace(data, clips=data.clips[:n_clips])
 
 
-def passes_of(p: Parts) -> dict[str, int]:
+def runs_of(p: Parts) -> dict[str, int]:
     """Clips or stems that each network has been given so far."""
     return {role: sum(part.network.batches) for role, part in vars(p).items()}
-
-
-__all__ = ["N_SAMPLES", "first", "passes_of", "random_setting", "system_of", "trials_of", "write_clip", "write_devset"]
