@@ -37,15 +37,20 @@ class Gain(nn.Module):
 class Louder:
     """A part that makes stems louder or softer."""
 
+    nparams = 1
+
     def __init__(self, network: Gain, device: torch.device) -> None:
-        self.factor = network.factor.item()
+        self.network = network
+
+    def __call__(self, gain: float) -> float:
+        return gain * self.network.factor.item()
 
 
 class Plain(Toy):
     """All bands, as loud as one part makes them."""
 
     def __init__(self, *, gain: Louder, setting: Setting) -> None:
-        super().__init__(setting=setting.moved({"gain": setting.scalar("gain") * gain.factor}))
+        super().__init__(setting=setting.moved({"gain": gain(setting.scalar("gain"))}))
 
 
 class Bands(Toy):
@@ -65,8 +70,8 @@ class Bands(Toy):
     )
 
     def __init__(self, *, first: Louder, second: Louder | None = None, setting: Setting) -> None:
-        factor = first.factor * (second.factor if second is not None else 1.0)
-        super().__init__(setting=setting.moved({"gain": setting.scalar("gain") * factor}))
+        gain = first(setting.scalar("gain"))
+        super().__init__(setting=setting.moved({"gain": gain if second is None else second(gain)}))
 
     def __call__(self, scenes: Sequence[Scene]) -> ToyDecision:
         found = super().__call__(scenes)
