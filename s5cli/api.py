@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ import numpy as np
 from s5cli.audio import ChannelOrder, Samples, as_scene, read_scene
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import N_SLOTS, index_of
-from s5cli.scene import EMPTY, Queries, Scene, Stem
+from s5cli.scene import EMPTY, N_CHANNELS, Queries, Scene, Stem
 from s5cli.system import Decision, Streaming, System
 from s5cli.trace import ClipTrace
+from s5cli.weights.places import read_toml
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,6 +72,8 @@ class LoadedSystem:
         Raises:
             UsageError: an unknown class, or more than three.
         """
+        if isinstance(labels, str):
+            raise UsageError(f"labels are a list, such as [{labels!r}], not one string")
         queries = named_queries(labels, n_clips)
         return self.system if queries is None else self.system.named(queries)
 
@@ -105,8 +107,25 @@ class LoadedSystem:
     def _scene(self, mixture: Any, name: str) -> Scene:
         if isinstance(mixture, str | Path):
             return read_scene(mixture, self.channel_order, self.resample)
-        audio = mixture if isinstance(mixture, np.ndarray) else mixture.detach().cpu().numpy()
-        return as_scene(audio.astype(np.float32), name, self.channel_order, source=name)
+        return as_scene(_samples(mixture, name), name, self.channel_order, source=name)
+
+
+def _samples(mixture: Any, name: str) -> Samples:
+    """An array or a tensor as float32, after what may be meant otherwise is refused."""
+    if hasattr(mixture, "detach"):
+        tensor = mixture.detach().cpu()
+        mixture = (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # NumPy knows no bfloat16
+    if not isinstance(mixture, np.ndarray):
+        raise InputError(
+            f"{name}: {type(mixture).__name__}, not a path, array or tensor; a list gives several mixtures"
+        )
+    if mixture.dtype.kind != "f":
+        raise InputError(f"{name}: samples of type {mixture.dtype}; give floating-point ones, full scale ±1")
+    if mixture.ndim == 2 and mixture.shape[1] == N_CHANNELS != mixture.shape[0]:
+        raise InputError(
+            f"{name}: samples {list(mixture.shape)}, as soundfile reads them; give audio.T, which is [4, t]"
+        )
+    return mixture.astype(np.float32)
 
 
 def answered(
@@ -173,6 +192,7 @@ def load(
     if given is not None and not force_thresholds and made_for != entry.name:
         raise UsageError(
             f"{given.path}: made for system {given.system!r}, not {name!r}; --force-thresholds takes it anyway"
+            " (force_thresholds=True in Python)"
         )
     knobs = given.knobs if given else None
     chosen = {**(given.options if given else {}), **(options or {})}
@@ -207,6 +227,7 @@ def check_weights(given: Thresholds, weights: Sequence[Provenance]) -> None:
             raise UsageError(
                 f"{given.path}: made with other weights for {part['part']} (sha256 {made_with[:12]}…, here"
                 f" {part['sha256'][:12]}…); tune again, or --force-thresholds takes it anyway"
+                " (force_thresholds=True in Python)"
             )
 
 
@@ -217,7 +238,7 @@ def read_thresholds(path: Path) -> Thresholds:
         UsageError: not readable, not TOML, or without such a table.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_toml(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: no thresholds can be read from it ({error})") from error
     knobs, made_for = content.get("knobs"), content.get("system")

@@ -73,7 +73,10 @@ def add(
     sha256: Annotated[str | None, typer.Option(help="That the checkpoint must have.")] = None,
     licence: Annotated[str | None, typer.Option(help="A licence of the registry; else your own.")] = None,
 ) -> None:
-    """Add a checkpoint, or give a known one another source; or add the sections of a .toml file."""
+    """Add a checkpoint, or give a known one another source; or add the sections of a .toml file.
+
+    A checkpoint is opened and compared with the networks that use it; one that does not fit is not added.
+    """
     from s5cli.errors import UsageError
     from s5cli.weights import own
     from s5cli.weights.registry import registry
@@ -88,10 +91,10 @@ def add(
     known = registry()
     keys = {key: value for key, value in (("member", member), ("sha256", sha256), ("licence", licence)) if value}
     if name in known.files and source.lower().endswith(".zip") and not keys and not source.startswith(("http", "hf:")):
-        own.give(known.file(name), Path(source), known)
+        what = own.give(known.file(name), Path(source), known)
     else:
-        own.add_file(name, source, **keys)
-    print(f"added file {name}")
+        what = own.add_file(name, source, **keys)
+    print(f"added file {name}{what}")
 
 
 @app.command()

@@ -46,7 +46,11 @@ class LogMel(nn.Module):
         super().__init__()
         self.n_fft, self.hop = n_fft, hop
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.register_buffer("filters", slaney_filterbank(rate_hz, n_fft, n_mels, low_hz, high_hz), persistent=False)
+        if torch.get_default_device().type == "meta":  # only shapes are asked for
+            filters = torch.empty(n_mels, n_fft // 2 + 1)
+        else:
+            filters = slaney_filterbank(rate_hz, n_fft, n_mels, low_hz, high_hz)
+        self.register_buffer("filters", filters, persistent=False)
 
     window: Tensor
     filters: Tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from s5cli.errors import UsageError
 from s5cli.train.recipe import Recipe, network_class
-from s5cli.weights import checkpoint, fetch
+from s5cli.weights import checkpoint, fetch, places
 from s5cli.weights.fetch import Access
 from s5cli.weights.registry import registry
 
@@ -60,12 +61,17 @@ def _with_more_inputs(small: Tensor, large: Tensor) -> Tensor:
 
 
 def install(recipe: Recipe, weights: Path) -> Path | None:
-    """Copies a finished run to where the registry looks for the file that the recipe makes, if it makes one."""
-    if recipe.installs is None:
+    """Copies a finished run to where the registry looks for the file that the recipe makes, if it makes one.
+
+    A run that was stopped early takes nobody's place, and of several processes the first copies.
+    """
+    if recipe.installs is None or (torch.distributed.is_initialized() and torch.distributed.get_rank()):
+        return None
+    done = int(checkpoint.read_metadata(weights)["steps"])
+    if done < recipe.schedule.steps:
+        print(f"stopped after {done} of {recipe.schedule.steps} steps, so not installed; call again", file=sys.stderr)
         return None
     target = fetch.trained_path(registry().file(recipe.installs))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
-    shutil.copyfile(weights, part)
-    part.replace(target)
+    with places.whole(target) as temporary:
+        shutil.copyfile(weights, temporary)
     return target

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -53,7 +55,8 @@ def build(
     """
     known = registry or registries.registry()
     entry = known.system(name)
-    flow = resolve(entry.flow)
+    flow = flow_of(entry)
+    adapters = {role: adapter_of(part) for role, part in entry.parts.items()}
     knobs = {**entry.knobs, **_allowed(entry, thresholds or {})}
     chosen = setting(flow.knobs, knobs, flow.options, {**entry.options, **(options or {})})
     place = resolve_device(device)
@@ -61,7 +64,7 @@ def build(
     paths = fetch.fetch_all(f"system {entry.name!r}", entry.files, known, access)
     parts = {}
     for (role, part), path in zip(entry.parts.items(), paths, strict=True):
-        parts[role] = resolve(part.adapter)(load_network(part, path), device=place, **part.options)
+        parts[role] = adapters[role](load_network(part, path), device=place, **part.options)
     system: System = flow(**parts, setting=chosen)
     return system
 
@@ -77,8 +80,8 @@ def load_network(part: PartEntry, path: Path) -> nn.Module:
     """
     from s5cli.weights import checkpoint
 
-    network_class = resolve(part.network)
-    if path.suffix == ".safetensors":
+    network_class = network_of(part)
+    if path.suffix == ".safetensors" or checkpoint.is_safetensors(path):
         return checkpoint.build_network(network_class, checkpoint.read(path), part.config)
     origin = {"source_sha256": hashes.sha256_of(path), "network": part.network}
     if checkpoint.has_copy(part.file.name, origin):
@@ -106,20 +109,86 @@ def provenance(name: str, registry: Registry | None = None) -> list[Provenance]:
     return found
 
 
-def resolve(text: str) -> Any:
-    """What `module:Name` names, imported.
+def check(entry: SystemEntry) -> None:
+    """Raises WeightsError or UsageError if a system could not be built even with its weights; nothing is fetched."""
+    flow = flow_of(entry)
+    setting(flow.knobs, entry.knobs, flow.options, entry.options)
+    for part in entry.parts.values():
+        network_of(part)
+        adapter_of(part)
+
+
+def flow_of(entry: SystemEntry) -> Any:
+    """The class that a system's flow names.
 
     Raises:
-        WeightsError: there is no such module or name.
+        WeightsError: it is no flow, or takes other parts.
+    """
+    flow, where = resolve(entry.flow), f"[system.{entry.name}] in weights.toml: flow = {entry.flow!r}"
+    if not (_is_called(flow) and all(isinstance(getattr(flow, name, None), Mapping) for name in ("knobs", "options"))):
+        raise WeightsError(f"{where} is no flow: a flow is a class with `knobs`, `options` and `__call__`")
+    _check_call(where, flow, {**dict.fromkeys(entry.parts), "setting": None})
+    return flow
 
-    >>> resolve("s5cli.labels:index_of")("Speech")
-    15
+
+def network_of(part: PartEntry) -> Any:
+    """The class that a part's network names.
+
+    Raises:
+        WeightsError: it is no network.
+    """
+    from torch import nn
+
+    network = resolve(part.network)
+    if not issubclass(network, nn.Module) or not is_dataclass(getattr(network, "Config", None)):
+        raise WeightsError(
+            f"[part.{part.name}] in weights.toml: network = {part.network!r} is no network: a network is a torch module"
+            " with a dataclass `Config`"
+        )
+    return network
+
+
+def adapter_of(part: PartEntry) -> Any:
+    """The class that a part's adapter names.
+
+    Raises:
+        WeightsError: it is no adapter, or takes other options.
+    """
+    adapter, where = resolve(part.adapter), f"[part.{part.name}] in weights.toml: adapter = {part.adapter!r}"
+    if not _is_called(adapter) or hasattr(adapter, "Config"):
+        raise WeightsError(f"{where} is no adapter: an adapter is a class with `__call__`, and no network")
+    _check_call(where, adapter, {"network": None, "device": None, **part.options})
+    return adapter
+
+
+def resolve(text: str) -> Any:
+    """The class that `module:Name` names, imported.
+
+    Raises:
+        WeightsError: there is no such module or class.
+
+    >>> resolve("s5cli.scene:Scene").__name__
+    'Scene'
     """
     module, _, name = text.partition(":")
     try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # a module raises what it likes while it is imported
         raise WeightsError(f"{text!r} in weights.toml names nothing that can be imported ({error})") from error
+    if not isinstance(found, type):
+        raise WeightsError(f"{text!r} in weights.toml is no class; it must name a network, an adapter or a flow")
+    return found
+
+
+def _is_called(kind: type) -> bool:
+    return any("__call__" in vars(base) for base in kind.__mro__)
+
+
+def _check_call(where: str, kind: Any, arguments: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(kind).bind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{where} does not take what its section gives it ({error})") from error
 
 
 def _allowed(entry: SystemEntry, thresholds: Mapping[str, Any]) -> Mapping[str, Any]:

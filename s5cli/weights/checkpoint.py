@@ -1,11 +1,15 @@
 """Checkpoint files in, networks with exactly those weights out."""
 
+import dataclasses
+import functools
+import itertools
 import json
-import pickle
+import math
 import re
 import sys
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +18,16 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
-from s5cli.errors import WeightsError
+from s5cli.errors import WeightsError, nearest
 from s5cli.weights import places
 from s5cli.weights.unpickle import Parameter, TensorPlan, read_pickle
 
 MOST_KEYS = 5  # of those that do not match, in a message
+MOST_PICKLE_BYTES = 16 << 20
+ALWAYS_BYTES = 1 << 20  # of a storage, whatever its tensors need
+MOST_MODULES = 10_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Checkpoint:
         """
         try:
             config = json.loads(self.metadata.get("config", "{}"))
-        except ValueError:
+        except (ValueError, RecursionError):
             config = None
         if not isinstance(config, dict):
             raise WeightsError(
@@ -61,9 +69,18 @@ def read(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise WeightsError(f"{path} is not there; `s5 weights list` tells where weights are looked for")
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or is_safetensors(path):
         return Checkpoint(path, *_read_safetensors(path))
     return Checkpoint(path, _state_dict(_load(path), path), {})
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether it begins as such a file does: eight bytes of length, then a JSON object."""
+    try:
+        with path.open("rb") as file:
+            return file.read(9)[8:] == b"{"
+    except OSError:  # reading it says so
+        return False
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -84,39 +101,61 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        return _load_inert(path)
-    except Exception as error:  # a damaged file makes torch raise anything from EOFError to RuntimeError
+        if zipfile.is_zipfile(path):
+            return _load_zip(path)
+        return torch.load(path, map_location="cpu", weights_only=True)  # the format before torch 1.6
+    except Exception as error:  # damaged or hostile files choose what is raised
         raise _damaged(path, error) from error
 
 
-def _load_inert(path: Path) -> Any:
-    """The same for a file that names what torch does not know: our own reader of torch's zip format."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
-            (pickled,) = pickles
-            folder = pickled.removesuffix("data.pkl")
-            if (
-                f"{folder}byteorder" in archive.namelist()
-                and archive.read(f"{folder}byteorder") != sys.byteorder.encode()
-            ):
-                raise ValueError("it was written on a machine of the other byte order")
-            content = read_pickle(archive.read(pickled))
-            state = content.get("state_dict", content) if isinstance(content, dict) else content
-            if not isinstance(state, dict):
-                raise ValueError("it holds no state_dict")
-            return {name: _tensor(archive, folder, value) for name, value in state.items()}
-    except Exception as error:  # a hostile pickle chooses what is raised
-        raise _damaged(path, error) from error
+def _load_zip(path: Path) -> Any:
+    """Our own reader of torch's zip format, which reads no more than the tensors need and knows no other class."""
+    with zipfile.ZipFile(path) as archive:
+        _check_directory(archive, path.stat().st_size)
+        pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError("a zip without one data.pkl")
+        folder = pickles[0].removesuffix("data.pkl")
+        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != sys.byteorder.encode():
+            raise ValueError("it was written on a machine of the other byte order")
+        content = read_pickle(archive.read(pickles[0]))
+        state = content.get("state_dict", content) if isinstance(content, dict) else content
+        if not isinstance(state, dict):
+            return state
+        plans = {name: value.plan if isinstance(value, Parameter) else value for name, value in state.items()}
+        _check_storages(archive, folder, [plan for plan in plans.values() if isinstance(plan, TensorPlan)])
+        stored = functools.cache(lambda key: bytearray(archive.read(f"{folder}data/{key}")))
+        return {name: _tensor(stored, plan) for name, plan in plans.items()}
 
 
-def _tensor(archive: zipfile.ZipFile, folder: str, value: Any) -> Any:
-    plan = value.plan if isinstance(value, Parameter) else value
+def _check_directory(archive: zipfile.ZipFile, size: int) -> None:
+    """ValueError where a member would become larger than the file that it lies in: torch compresses nothing."""
+    members = archive.infolist()
+    if sum(info.file_size for info in members) > size or any(info.compress_type for info in members):
+        raise ValueError("its members would become larger than the file")
+    for info in members:
+        if info.filename.endswith("/data.pkl") and info.file_size > MOST_PICKLE_BYTES:
+            raise ValueError(f"its data.pkl has {info.file_size} bytes, as no list of tensors has")
+
+
+def _check_storages(archive: zipfile.ZipFile, folder: str, plans: Sequence[TensorPlan]) -> None:
+    """ValueError where a storage is far larger than all tensors in it, or a tensor larger than its storage."""
+    needed: dict[str, int] = defaultdict(int)
+    for plan in plans:
+        n_bytes = math.prod(plan.size) * getattr(torch, plan.storage.dtype).itemsize
+        needed[plan.storage.key] += n_bytes
+        if n_bytes > archive.getinfo(f"{folder}data/{plan.storage.key}").file_size:
+            raise ValueError(f"a tensor of shape {list(plan.size)} that is larger than its storage")
+    for key, n_bytes in needed.items():
+        stored = archive.getinfo(f"{folder}data/{key}").file_size
+        if stored > ALWAYS_BYTES + 2 * n_bytes:
+            raise ValueError(f"a storage of {stored} bytes for tensors of {n_bytes}")
+
+
+def _tensor(stored: Callable[[str], bytearray], plan: Any) -> Any:
     if not isinstance(plan, TensorPlan):
-        return value
-    data = bytearray(archive.read(f"{folder}data/{plan.storage.key}"))
+        return plan
+    data = stored(plan.storage.key)
     dtype = getattr(torch, plan.storage.dtype)
     storage = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
     return torch.as_strided(storage, plan.size, plan.stride, plan.offset)  # raises if it leaves the storage
@@ -129,6 +168,8 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise WeightsError(f"{path} holds no weights: its entry {str(name)[:80]!r} is not a tensor")
+        if value.numel() * value.itemsize > value.untyped_storage().nbytes():
+            raise WeightsError(f"{path} is damaged: its entry {name[:80]!r} is larger than what is stored of it")
     return dict(state)
 
 
@@ -193,20 +234,46 @@ def build_network(network_class: Any, checkpoint: Checkpoint, given: Mapping[str
     Raises:
         WeightsError: the configuration or the weights are of another network; at most five names are listed.
     """
-    config = _config(network_class, dict(given) or checkpoint.config, checkpoint.path)
-    with torch.device("meta"):  # names and shapes only
-        own = _construct(network_class, config, checkpoint.path).state_dict()
-    state = strip_prefix(checkpoint.tensors, own)
-    config = _config_from_state(network_class, state, config)
+    config, state = match(network_class, checkpoint, given)
     network = _construct(network_class, config, checkpoint.path)
-    own = network.state_dict()
-    state = without_constants(state, own, getattr(network_class, "stored_constants", ()))
-    _refuse(mismatches(state, own), network_class, checkpoint.path)
     network.load_state_dict(state)
     return network.eval()
 
 
+def match(network_class: Any, checkpoint: Checkpoint, given: Mapping[str, Any]) -> tuple[Any, dict[str, Tensor]]:
+    """The configuration of a network and its state, which fits name by name and shape by shape; no memory is taken.
+
+    Raises:
+        WeightsError: as `build_network`.
+    """
+    config = _config(network_class, dict(given) or checkpoint.config, checkpoint.path)
+    state = strip_prefix(checkpoint.tensors, _shapes(network_class, config, checkpoint.path))
+    config = _config_from_state(network_class, state, config)
+    own = _shapes(network_class, config, checkpoint.path)
+    state = without_constants(state, own, getattr(network_class, "stored_constants", ()))
+    _refuse(mismatches(state, own), network_class, checkpoint.path)
+    return config, state
+
+
+def _shapes(network_class: Any, config: Any, path: Path) -> dict[str, Tensor]:
+    """The network's state on the meta device: names and shapes only."""
+    n_modules = itertools.count(1)
+
+    def refuse_too_many(*_: object) -> None:
+        if next(n_modules) > MOST_MODULES:
+            raise ValueError(f"more than {MOST_MODULES} modules")
+
+    with torch.device("meta"), register_module_module_registration_hook(refuse_too_many):
+        return _construct(network_class, config, path).state_dict()
+
+
 def _config(network_class: Any, values: Mapping[str, Any], path: Path) -> Any:
+    known = {field.name for field in dataclasses.fields(network_class.Config)}
+    for key in values:
+        if key not in known:
+            raise WeightsError(
+                f"{path}: its configuration has {key!r}, {network_class.__name__} has not{nearest(key, known)}"
+            )
     tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     try:
         return network_class.Config(**tuples)

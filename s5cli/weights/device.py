@@ -30,7 +30,7 @@ def resolve_device(name: str) -> torch.device:
         raise UsageError(f"unknown device {name!r}; it is auto, cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
         raise UsageError(
-            f"device {name!r}: this torch ({torch.__version__}) finds no CUDA GPU; use --device auto or cpu"
+            f"device {name!r}: this torch ({torch.__version__}) finds no CUDA GPU; give device auto or cpu"
         )
     if index and int(index) >= torch.cuda.device_count():
         raise UsageError(f"device {name!r}: there are {torch.cuda.device_count()} CUDA GPUs, counted from 0")

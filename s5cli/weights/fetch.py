@@ -50,7 +50,10 @@ class Download:
 def locate(file: FileEntry) -> Path | None:
     """Where the checkpoint lies on this machine, if it does. Nothing is fetched."""
     path = _place(file)
-    return path if path is not None and path.is_file() else None
+    try:
+        return path if path is not None and path.is_file() else None
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return None
 
 
 def status(file: FileEntry) -> Status:
@@ -143,29 +146,56 @@ def fetch(file: FileEntry, registry: Registry, access: Access) -> Path:
                 f" connection, or give the file that you have with `s5 weights add {file.name} PATH`"
             )
         licence.require(file.licence, access.accept_licence, access.ask)
-        found = _download(file, registry)
+        return _download(file, registry)
     verify(file, found)
     return found
 
 
 def verify(file: FileEntry, path: Path) -> str:
-    """The file's sha256, after comparing it with what it should be where that is known.
+    """The file's sha256, after comparing it with what it must be; a download of which that is unknown is read first.
 
     Raises:
-        WeightsError: it is another.
+        WeightsError: it is another, or no checkpoint.
     """
     found, wanted = hashes.sha256_of(path), expected(file)
     if wanted and found != wanted:
-        raise WeightsError(
-            f"{path} has changed: its sha256 is {found}, not {wanted}; delete it and get it again"
-            f" (first downloads are recorded in {hashes.record_path()})"
-        )
+        raise WeightsError(f"{path} has changed: its sha256 is {found}, not {wanted}; {_remedy(file)}")
+    if not wanted and file.url and not file.path:
+        _read_first(file, path)
+        hashes.record(file.source, found)
     return found
 
 
 def expected(file: FileEntry) -> str | None:
-    """The sha256 that the file must have: from the registry, else what the first download recorded."""
-    return file.sha256 or (hashes.recorded(file.source) if file.url and not file.path else None)
+    """The sha256 that the file must have: from the registry, the embedded sums, or what the first download recorded."""
+    if file.sha256 or file.path:
+        return file.sha256
+    if file.package:
+        return hashes.embedded().get(f"{file.package}.safetensors")
+    return hashes.recorded(file.source) if file.url else None
+
+
+def _remedy(file: FileEntry) -> str:
+    if file.path:
+        return f"give it again with `s5 weights add {file.name} PATH` if the change is meant"
+    if file.package:
+        return f"install s5cli again, or in a checkout run `{hashes.RENEW}`"
+    first = f"; the first download is recorded in {hashes.record_path()}, take its line out if the change is meant"
+    return f"delete it and get it again{'' if file.sha256 else first}"
+
+
+def _read_first(file: FileEntry, path: Path) -> None:
+    """Raises DownloadError unless it is a checkpoint: a server may answer with a login page."""
+    from s5cli.weights import checkpoint
+
+    try:
+        checkpoint.read(path)
+    except WeightsError as error:
+        head = path.open("rb").read(40)
+        raise DownloadError(
+            f"{file.source}: what arrived is no checkpoint, it begins with {head!r}; get it by hand and give it with"
+            f" `s5 weights add {file.name} PATH`"
+        ) from error
 
 
 def plan(files: Iterable[FileEntry]) -> list[Download]:
@@ -197,7 +227,7 @@ def unpack(path: Path, files: Iterable[FileEntry]) -> None:
     """
     for file in files:
         with places.whole(stored_path(file)) as temporary:
-            archive.extract(path, str(file.member), temporary)
+            archive.extract(path, str(file.member), temporary, file.size_bytes)
             _accept(file, temporary)
 
 
@@ -221,16 +251,20 @@ def _download(file: FileEntry, registry: Registry) -> Path:
 
 
 def _bring(file: FileEntry, registry: Registry) -> Path:
-    url = str(file.url)
+    url, path = str(file.url), stored_path(file)
     if file.member:
         _bring_archive(url, siblings(file, registry))
-        return stored_path(file)
-    if _on_hub(file):
+    elif _on_hub(file):
         path = hub.download(url)
+        try:
+            _accept(file, path)
+        except DownloadError:
+            hub.forget(path)
+            raise
     else:
-        path = stored_path(file)
-        http.download(url, path, expected(file))
-    _accept(file, path)
+        with http.downloaded(url, path, file.size_bytes) as part:
+            _accept(file, part)
+            part.replace(path)
     return path
 
 
@@ -240,23 +274,24 @@ def _bring_archive(url: str, files: list[FileEntry]) -> None:
         unpack(hub.download(url), files)
         return
     path = places.cache_dir() / "weights" / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}.zip"
-    http.download(url, path, hashes.recorded(url))
-    try:
-        unpack(path, files)
-    except DownloadError:
-        path.unlink(missing_ok=True)
-        raise
-    hashes.record(url, hashes.sha256_of(path))
-    path.unlink(missing_ok=True)
+    with http.downloaded(url, path) as part:
+        found, wanted = hashes.sha256_of(part), hashes.recorded(url)
+        if wanted and found != wanted:
+            raise _changed(url, found, wanted)
+        unpack(part, files)
+        hashes.record(url, found)
 
 
 def _accept(file: FileEntry, path: Path) -> None:
-    """A file that has just arrived: refused and removed if it is not the expected one, else recorded."""
+    """Raises DownloadError if what has just arrived is not the expected file; remembers its hash if it is."""
     found, wanted = hashes.sha256_of(path), expected(file)
     if wanted and found != wanted:
-        path.unlink(missing_ok=True)
-        raise DownloadError(
-            f"{file.source} has changed: its sha256 is {found}, not {wanted}"
-            f" (first downloads are recorded in {hashes.record_path()}); do not use it unless you know why"
-        )
-    hashes.record(file.source, found)
+        raise _changed(file.source, found, wanted)
+    verify(file, path)
+
+
+def _changed(source: str, found: str, wanted: str) -> DownloadError:
+    return DownloadError(
+        f"{source} has changed: its sha256 is {found}, not {wanted}; something on the way may have altered it, or it is"
+        f" another version (first downloads are recorded in {hashes.record_path()}; take its line out if that is meant)"
+    )

@@ -1,12 +1,16 @@
-"""SHA-256 of files, and the record of what the first download of each source was."""
+"""SHA-256 of files, of the embedded checkpoints, and of what the first download of each source was."""
 
 import hashlib
 import os
+from collections.abc import Mapping
 from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 
 from s5cli.errors import WeightsError
 from s5cli.weights import places
+
+RENEW = "cd s5cli/compact && sha256sum *.safetensors > SHA256SUMS"
 
 
 def sha256_of(path: Path) -> str:
@@ -26,6 +30,14 @@ def sha256_of(path: Path) -> str:
 def _sha256(path: str, size_bytes: int, modified_ns: int, inode: int) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache
+def embedded() -> Mapping[str, str]:
+    """SHA-256 by file name of the checkpoints in `s5cli/compact`, as its SHA256SUMS says; `RENEW` writes that file."""
+    sums = resources.files("s5cli") / "compact" / "SHA256SUMS"
+    lines = sums.read_text("ascii").splitlines() if sums.is_file() else []
+    return {name.lstrip("*"): sha256 for sha256, name in map(str.split, lines)}
 
 
 def record_path() -> Path:

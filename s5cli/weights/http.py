@@ -1,52 +1,80 @@
-"""A download over http(s) that goes on where it was cut off, is verified, and appears whole or not at all.
-
-pooch verifies and puts the file in place; it does not resume, so its downloader is replaced by the one here.
-"""
+"""A download over http(s) that goes on where it was cut off, and of which nothing stays that was refused."""
 
 import re
+import shutil
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
-from s5cli.errors import DownloadError
+from s5cli.errors import DownloadError, OutputError, WeightsError
 from s5cli.weights import places
 
 TIMEOUT_S = 30.0
 BLOCK_BYTES = 1 << 18
-FRUITLESS_ATTEMPTS = 3  # in a row, each without a single new byte
+FRUITLESS_ATTEMPTS = 3  # in a row, none of which brought more of the file than was there before
+PAUSES_S = (1.0, 1.0, 5.0)  # before another attempt, by how many were fruitless
+LONGEST_PAUSE_S = 60.0  # that a server may ask for
+RETRIED = (429, 500, 502, 503, 504)
+MOST_UNANNOUNCED_BYTES = 8 << 30  # from a server that does not say how long the file is
 
 
-def download(url: str, target: Path, sha256: str | None = None) -> None:
-    """Fetches `url` to `target`, showing progress on standard error. What was got of it before is not fetched again.
+def is_safe(url: str) -> bool:
+    """Whether nobody on the way can change what is fetched: encrypted, or from this machine.
+
+    >>> is_safe("https://example.org/a"), is_safe("http://[::1]:80/a"), is_safe("http://example.org/a")
+    (True, True, False)
+    """
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")
+
+
+@contextmanager
+def downloaded(url: str, target: Path, size_bytes: int | None = None) -> Iterator[Path]:
+    """The content of `url` in a file beside `target`, for the block to verify and to move.
+
+    Size and progress are shown on standard error. What was got before is not fetched again; what the block refuses
+    with a WeightsError goes.
 
     Raises:
-        DownloadError: the server refuses, the connection fails for good, or the hash is not the expected one.
-        OutputError: the folder cannot be written to, or the disk is full.
+        DownloadError: the server refuses, the connection fails for good, or it is not a file of `size_bytes`.
+        OutputError: the folder cannot be written to, or the disk is too small.
     """
-    import pooch
-
     places.make_folder(target.parent)
-    pooch.get_logger().setLevel("WARNING")
-    known = f"sha256:{sha256}" if sha256 else None
     part = Partial(target.with_name(f"{target.name}.part"))
     try:
-        pooch.retrieve(url, known, fname=target.name, path=target.parent, downloader=part.download)
-    except ValueError as error:
-        raise DownloadError(
-            f"{url}: what arrived does not have the expected sha256 {sha256}; try again, and if it persists the file"
-            " has changed or something between here and the server alters it"
-        ) from error
+        part.complete(url, size_bytes)
+        try:
+            yield part.path
+        except WeightsError:
+            part.forget()
+            raise
+        part.forget()
     except OSError as error:
         raise places.unwritable(target, error) from error
 
 
+def show_size(what: str, size_bytes: int | None, folder: Path) -> None:
+    """Says on standard error what will be fetched; OutputError if it does not fit."""
+    free = shutil.disk_usage(folder).free
+    size = "an unknown number of bytes" if size_bytes is None else places.amount(size_bytes)
+    if size_bytes is not None and size_bytes > free:
+        raise OutputError(f"{what} has {size}, but only {places.amount(free)} are free in {folder}; make room")
+    print(f"fetching {what}: {size} ({places.amount(free)} free)", file=sys.stderr)
+
+
 class _CutError(Exception):
-    """The connection ended before the file did."""
+    """The connection ended before the file did, or the server wants to be asked again after a pause."""
+
+    def __init__(self, message: str, pause_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.pause_s = pause_s
 
 
 @dataclass(frozen=True)
@@ -68,37 +96,47 @@ class Partial:
     def validator_path(self) -> Path:
         return self.path.with_name(f"{self.path.name}.version")
 
-    def download(self, url: str, output_file: Any, _: Any) -> None:
-        """Called by pooch: brings the whole of `url` to `output_file`, over as many connections as it takes."""
-        fruitless = 0
+    def complete(self, url: str, size_bytes: int | None = None) -> None:
+        """Brings the whole of `url`, over as many connections as it takes."""
+        fruitless, most, shown = 0, self.size, False
         while True:
-            before = self.size
             try:
-                self._receive(url)
-                break
+                self._receive(url, size_bytes, shown)
+                return
             except _CutError as error:
-                fruitless = 0 if self.size > before else fruitless + 1
+                fruitless, shown = (0 if self.size > most else fruitless + 1), True
+                most = max(most, self.size)
                 if fruitless == FRUITLESS_ATTEMPTS:
                     kept = f"; {self.size} bytes are kept, run the same command again to go on" if self.size else ""
                     raise DownloadError(f"{url}: {error}{kept}") from error
-        self.path.replace(output_file)
+                time.sleep(max(PAUSES_S[fruitless], error.pause_s))
+
+    def forget(self) -> None:
+        self.path.unlink(missing_ok=True)
         self.validator_path.unlink(missing_ok=True)
 
     @property
     def size(self) -> int:
         return self.path.stat().st_size if self.path.is_file() else 0
 
-    def _receive(self, url: str) -> None:
+    def _receive(self, url: str, size_bytes: int | None, shown: bool) -> None:
         """One connection: from where the partial file ends to the end of the file."""
         with _open(url, self._range()) as response:
             reply = _reply(response)
             if reply.start and (reply.start != self.size or reply.validator != self.validator):
-                self.path.unlink()
+                self.forget()
                 raise _CutError("the server sent another part or version of the file than was asked for")
+            if size_bytes and reply.total not in (None, size_bytes):
+                raise DownloadError(f"{url} has {reply.total} bytes, not the {size_bytes} that weights.toml says")
+            if not shown:
+                show_size(url, reply.total, self.path.parent)
             self._remember(reply.validator)
+            most = reply.total or size_bytes or MOST_UNANNOUNCED_BYTES
             with self.path.open("r+b" if reply.start else "wb") as file:
                 file.seek(reply.start)
                 for block in _with_progress(response, self.path.stem, reply):
+                    if file.tell() + len(block) > most:
+                        raise DownloadError(f"{url}: the server sends more than {most} bytes; this is not the file")
                     file.write(block)
         if reply.total is not None and self.size < reply.total:
             raise _CutError(f"the connection was cut after {self.size} of {reply.total} bytes")
@@ -126,12 +164,16 @@ def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
     try:
         response: HTTPResponse = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing after what we have: only possible if we have more than there is
+        if error.code == 416 and "Range" in headers:  # nothing after what we have: we have more than there is
             return _open(url, {key: value for key, value in headers.items() if key not in ("Range", "If-Range")})
-        raise DownloadError(f"{url}: the server answered {error.code} {error.reason}") from error
+        said = f"the server answered {error.code} {error.reason}"
+        if error.code in RETRIED:
+            wanted = error.headers.get("Retry-After", "")
+            raise _CutError(said, min(LONGEST_PAUSE_S, float(wanted)) if wanted.isdecimal() else 0.0) from error
+        raise DownloadError(f"{url}: {said}") from error
     except (OSError, HTTPException, ValueError) as error:
         raise _CutError(f"no connection ({getattr(error, 'reason', None) or error})") from error
-    if url.startswith("https:") and not response.geturl().startswith("https:"):
+    if is_safe(url) and not is_safe(response.geturl()):
         raise DownloadError(f"{url}: refusing to be sent on to {response.geturl()}, which is not encrypted")
     return response
 

@@ -5,8 +5,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from s5cli.errors import DownloadError, WeightsError
+from s5cli.errors import DownloadError, OutputError, WeightsError
 from s5cli.weights import places
+from s5cli.weights.http import show_size
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,27 @@ def download(url: str) -> Path:
 
     Raises:
         DownloadError: the hub refuses or cannot be reached.
+        OutputError: the disk is too small.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     file = parse(url)
     endpoint = os.environ.get("HF_ENDPOINT") or None
     try:
+        address = hf_hub_url(file.repo, file.name, revision=file.revision, endpoint=endpoint)
+        show_size(url, get_hf_file_metadata(address, endpoint=endpoint).size, _folder())
         found = hf_hub_download(file.repo, file.name, revision=file.revision, cache_dir=_folder(), endpoint=endpoint)
+    except OutputError:
+        raise
     except Exception as error:  # the client lets its http library's own errors through
         raise DownloadError(f"{url}: {' '.join(str(error).split())[:200]}") from error
     return Path(found)
+
+
+def forget(path: Path) -> None:
+    """Removes a cached file, and the content that the cache links to."""
+    path.resolve().unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def _folder() -> Path:

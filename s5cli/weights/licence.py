@@ -37,6 +37,7 @@ def require(licence: Licence, accept: bool = False, ask: Ask | None = None) -> N
     if not accept and ask is None:
         raise WeightsError(
             f"{licence.title} must be accepted before the first download: read {licence.url}, then add --accept-licence"
+            " (accept_licence=True in Python)"
         )
     if not accept and ask is not None and not ask(f"{licence.title} ({licence.url}): do you accept it?"):
         raise WeightsError(f"{licence.title} was not accepted, so nothing was downloaded")

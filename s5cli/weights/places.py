@@ -2,14 +2,21 @@
 
 import json
 import os
+import tomllib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
 from s5cli.errors import OutputError, WeightsError
+
+MOST_TEXT_BYTES = 1 << 18
+MOST_LINE_BYTES = 10_000  # tomllib's time grows with the square of a dotted key's length
+MOST_DEPTH = 32
+MOST_INTEGER = 1 << 63  # what TOML allows
 
 
 def cache_dir() -> Path:
@@ -64,6 +71,53 @@ def whole(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def amount(n_bytes: int) -> str:
+    """A size for people.
+
+    >>> amount(7_947_700), amount(25)
+    ('7.9 MB', '25 bytes')
+    """
+    units = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+    return next((f"{n_bytes / unit:.1f} {name}" for unit, name in units if n_bytes >= unit), f"{n_bytes} bytes")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file of settings.
+
+    Raises:
+        OSError: not readable.
+        ValueError: not TOML, or larger, wider or deeper than any file of settings.
+    """
+    found: dict[str, Any] = _read_bounded(path, tomllib.loads)
+    return found
+
+
+def _read_bounded(path: Path, parse: Callable[[str], Any]) -> Any:
+    with path.open("rb") as file:
+        content = file.read(MOST_TEXT_BYTES + 1)
+    if len(content) > MOST_TEXT_BYTES or max(map(len, content.splitlines()), default=0) > MOST_LINE_BYTES:
+        raise ValueError(f"it is larger than {MOST_TEXT_BYTES} bytes, or has a line of over {MOST_LINE_BYTES}")
+    try:
+        found = parse(content.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    _check_values(found)
+    return found
+
+
+def _check_values(found: Any) -> None:
+    layer = [found]
+    for _ in range(MOST_DEPTH):
+        if any(isinstance(value, int) and not -MOST_INTEGER <= value < MOST_INTEGER for value in layer):
+            raise ValueError("it has an integer of more than 64 bits")
+        inner = (
+            value.values() if isinstance(value, dict) else value for value in layer if isinstance(value, dict | list)
+        )
+        layer = [value for values in inner for value in values]
+    if layer:
+        raise ValueError("it is nested too deeply")
+
+
 def read_table(path: Path) -> dict[str, str]:
     """A JSON object of strings; empty where the file is not there.
 
@@ -73,7 +127,7 @@ def read_table(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = _read_bounded(path, json.loads)
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} is damaged ({error}); repair or delete it") from error
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):

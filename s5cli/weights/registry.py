@@ -1,18 +1,18 @@
 """The registry: `weights.toml` and the user's own file read into systems, parts, files and licences."""
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from s5cli.errors import NeedsTrainingError, UsageError, WeightsError, nearest
-from s5cli.weights import places
+from s5cli.weights import http, hub, places
 
 Table = dict[str, Any]
 KINDS = ("licence", "file", "part", "system", "alias")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # names become file names
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{,99}")  # names become file names
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
         WeightsError: not TOML, or a table of a kind that no registry has.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        tables = places.read_toml(path) if path.is_file() else {}
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read ({error}); repair it, or delete it if it is your own") from error
     for kind, entries in tables.items():
@@ -211,11 +211,17 @@ class _Reader:
             raise self._wrong(where, "has neither a source nor a path")
         if "member" in entry and not is_inside(entry["member"]):
             raise self._wrong(where, f"has a member {entry['member']!r} that points outside its zip")
+        if "sha256" in entry and not re.fullmatch(r"[0-9a-fA-F]{64}", entry["sha256"]):
+            raise self._wrong(where, f"has sha256 = {entry['sha256']!r}, which should be 64 hexadecimal digits")
+        if "sha256" in entry:
+            fields["sha256"] = entry["sha256"].lower()
+        source = self._source(where, entry.get("source"))
+        self._check_url(where, source.get("url"), "sha256" in entry)
         return FileEntry(
             name,
             self.lookup(where, "licence", entry["licence"], licences),
-            path=Path(entry["path"]).expanduser() if "path" in entry else None,
-            **{**fields, **self._source(where, entry.get("source"))},
+            path=self._path(where, entry["path"]) if "path" in entry else None,
+            **{**fields, **source},
         )
 
     def part(self, name: str, entry: Any, files: Mapping[str, FileEntry]) -> PartEntry:
@@ -270,6 +276,30 @@ class _Reader:
         if field != "url" and not _NAME.fullmatch(rest):
             raise self._wrong(where, f"has a source {source!r} whose name is not made of letters, digits, '_' and '-'")
         return {field: source if field == "url" else rest}
+
+    def _check_url(self, where: str, url: str | None, has_hash: bool) -> None:
+        try:
+            if url is None or (url.startswith("hf:") and hub.parse(url)):
+                return
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except (ValueError, WeightsError) as error:
+            raise self._wrong(where, f"has a source that is no url: {url!r} ({error})") from error
+        if not host or re.search(r"[\s\x00-\x1f\x7f]", url):
+            raise self._wrong(where, f"has a source that is no url: {url!r}")
+        if not http.is_safe(url) and not has_hash:
+            raise self._wrong(
+                where, f"has a source that anybody on the way may change, {url!r}; use https or add sha256"
+            )
+
+    def _path(self, where: str, text: str) -> Path:
+        try:
+            path = Path(text).expanduser()
+        except RuntimeError as error:  # no such user
+            raise self._wrong(where, f"has path = {text!r} ({error})") from error
+        if "\0" in text:
+            raise self._wrong(where, f"has path = {text!r}, which no file can have")
+        return path
 
     def _module_and_name(self, where: str, key: str, text: str) -> None:
         if not re.fullmatch(r"[\w.]+:\w+", text):

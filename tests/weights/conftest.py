@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from s5cli.weights import http
 from tests.weights.server import Server
 
 
@@ -16,6 +17,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"S5_{name.upper()}_DIR", str(folder / name))
     for name in ("S5_OFFLINE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(http, "PAUSES_S", (0.0, 0.0, 0.0))
     return folder
 
 

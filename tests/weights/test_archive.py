@@ -13,7 +13,7 @@ from s5cli.weights.fetch import Access
 from s5cli.weights.registry import Registry, Table
 from tests.weights.server import Server
 from tests.weights.test_fetch import CONTENT, get, known, left
-from tests.weights.tiny import registry_of
+from tests.weights.tiny import contents, registry_of
 
 
 def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -29,10 +29,10 @@ def of_archive(url: str, **members: str) -> Registry:
 
 
 def test_an_archive_is_fetched_once_for_all_its_members(server: Server) -> None:
-    content = zipped({"release/a.ckpt": CONTENT, "release/b.ckpt": b"b" * 1000, "README": b"r"})
+    content = zipped({"release/a.ckpt": CONTENT, "release/b.ckpt": contents(1000), "README": b"r"})
     registry = of_archive(server.put("/x.zip", content, cut_after=[1000]), tagger="a.ckpt", separator="release/b.ckpt")
     assert get(registry).read_bytes() == CONTENT
-    assert get(registry, "separator").read_bytes() == b"b" * 1000
+    assert get(registry, "separator").read_bytes() == contents(1000)
     assert [asked.range for asked in server.asked] == [None, "bytes=1000-"]
     assert left() == ["separator.ckpt", "tagger.ckpt"]  # the archive itself is not kept
     for file in registry.files.values():
@@ -101,11 +101,11 @@ def test_a_hostile_or_damaged_archive_leaves_nothing(server: Server, content: by
 
 
 def test_an_archive_that_the_user_has_is_taken_instead(tmp_path: Path) -> None:
-    (tmp_path / "x.zip").write_bytes(zipped({"r/a.ckpt": CONTENT, "r/b.ckpt": b"b"}))
+    (tmp_path / "x.zip").write_bytes(zipped({"r/a.ckpt": CONTENT, "r/b.ckpt": contents(200)}))
     registry = of_archive("https://nowhere.invalid/x.zip", tagger="a.ckpt", separator="b.ckpt")
     own.give(registry.file("tagger"), tmp_path / "x.zip", registry)
     assert get(registry).read_bytes() == CONTENT
-    assert get(registry, "separator", Access(offline=True)).read_bytes() == b"b"
+    assert get(registry, "separator", Access(offline=True)).read_bytes() == contents(200)
     assert (tmp_path / "x.zip").exists()
     with pytest.raises(WeightsError, match="is not a file"):
         own.give(registry.file("tagger"), tmp_path / "y.zip", registry)
@@ -115,15 +115,15 @@ def test_an_archive_that_the_user_has_is_taken_instead(tmp_path: Path) -> None:
 
 
 def test_the_plan_asks_nobody_and_touches_nothing(server: Server, home: Path) -> None:
-    url = server.put("/x.zip", zipped({"a.ckpt": CONTENT, "b.ckpt": b"b"}))
+    url = server.put("/x.zip", zipped({"a.ckpt": contents(300), "b.ckpt": contents(200)}))
     one, two = (
-        {"source": url, "member": "a.ckpt", "size_bytes": 5},
-        {"source": url, "member": "b.ckpt", "size_bytes": 7},
+        {"source": url, "member": "a.ckpt", "size_bytes": 300},
+        {"source": url, "member": "b.ckpt", "size_bytes": 200},
     )
     files: dict[str, Table] = {"a": one, "b": two, "c": {"source": server.put("/c.ckpt", b"c"), "licence": "strict"}}
     registry = registry_of({**files, "d": {"source": "trained-by:d"}, "e": {"path": "/nowhere"}})
     expected = [
-        fetch.Download(url, ("a", "b"), 12, "a free licence"),
+        fetch.Download(url, ("a", "b"), 500, "a free licence"),
         fetch.Download(f"{server.url}/c.ckpt", ("c",), None, "A strict licence"),
     ]
     assert fetch.plan(registry.files.values()) == expected

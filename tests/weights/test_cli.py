@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from s5cli.cli import exit_code
+from s5cli.nn.m2d import M2DTagger1ch
+from s5cli.nn.resunet import ResUNetK
 from s5cli.weights import registry
 from tests.weights.server import Server
+from tests.weights.tiny import contents, write_hollow
 
-CONTENT = random.Random(0).randbytes(2000)
+CONTENT = contents(2000)
 
 
 def s5(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -121,16 +124,22 @@ def test_from_adding_to_removing(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_file_in_place_of_a_download(tmp_path: Path) -> None:
-    (tmp_path / "mine.ckpt").write_bytes(CONTENT)
-    s5("weights", "add", "m2dat-1c", str(tmp_path / "mine.ckpt"))
-    said = s5("download", "baseline-1ch", "--offline", "--file", f"resunetk={tmp_path / 'mine.ckpt'}")
-    assert said.stdout.count("present") == 2
-    assert s5("weights", "path", "resunetk").stdout.strip() == str(tmp_path / "mine.ckpt")
+    tagger = write_hollow(tmp_path / "tagger.ckpt", M2DTagger1ch)
+    separator = write_hollow(tmp_path / "separator.ckpt", ResUNetK)
+    said = s5("weights", "add", "m2dat-1c", str(tagger)).stdout
+    assert re.fullmatch(r"added file m2dat-1c: M2DTagger1ch, [\d,]+ numbers in 179 tensors, .*, sha256 \w{64}\n", said)
+    said = s5("download", "baseline-1ch", "--offline", "--file", f"resunetk={separator}").stdout
+    assert said.count("present") == 2
+    assert s5("weights", "path", "resunetk").stdout.strip() == str(separator)
+    assert (
+        "does not hold the weights of M2DTagger1ch" in s5("weights", "add", "m2dat-1c", str(separator), code=2).stderr
+    )
+    assert s5("weights", "path", "m2dat-1c").stdout.strip() == str(tagger)
 
 
 def test_what_needs_training_is_told_beside_what_was_fetched(tmp_path: Path) -> None:
-    (tmp_path / "mine.ckpt").write_bytes(CONTENT)
-    given = [f"--file={name}={tmp_path / 'mine.ckpt'}" for name in ("m2dat-1c", "resunetk")]
+    networks = {"m2dat-1c": M2DTagger1ch, "resunetk": ResUNetK}
+    given = [f"--file={name}={write_hollow(tmp_path / name, network)}" for name, network in networks.items()]
     said = s5("download", "tagging-driven-3", "--offline", *given)
     assert said.stdout.count("needs training") == 2
     assert "`s5 train zero_target_head " in said.stderr

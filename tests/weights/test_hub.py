@@ -2,7 +2,6 @@
 
 import io
 import os
-import random
 import subprocess
 import sys
 import zipfile
@@ -14,10 +13,10 @@ from s5cli.errors import DownloadError, WeightsError
 from s5cli.weights import fetch, hashes, hub, own
 from s5cli.weights.fetch import Access
 from tests.weights.server import Server
-from tests.weights.tiny import registry_of
+from tests.weights.tiny import contents, registry_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-CONTENT = random.Random(0).randbytes(5000)
+CONTENT = contents(5000)
 
 
 @pytest.fixture
@@ -50,8 +49,8 @@ def test_a_file_is_fetched_from_the_stand_in_once(stand_in: Server, home: Path) 
 
 
 def test_a_file_in_a_folder_and_a_member_of_a_zip(stand_in: Server) -> None:
-    put(stand_in, "small/model.safetensors", b"deep", COMMIT)
-    assert get(f"hf://lab/taggers/small/model.safetensors@{COMMIT}").read_bytes() == b"deep"
+    put(stand_in, "small/model.safetensors", contents(300), COMMIT)
+    assert get(f"hf://lab/taggers/small/model.safetensors@{COMMIT}").read_bytes() == contents(300)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("x/a.ckpt", CONTENT)

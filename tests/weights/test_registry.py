@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s5cli.errors import UsageError, WeightsError
+from s5cli.nn.m2d import M2DTagger1ch
 from s5cli.weights import own, registry
 from s5cli.weights.registry import Table, is_inside, parse
-from tests.weights.tiny import registry_of, tables
+from tests.weights.tiny import registry_of, tables, write_hollow
 
-FILES = {"tagger": {"source": "https://example.org/a.zip", "member": "a.ckpt", "sha256": "ab", "size_bytes": 3}}
+FILES = {"tagger": {"source": "https://example.org/a.zip", "member": "a.ckpt", "sha256": "ab" * 32, "size_bytes": 3}}
 
 
 def test_a_registry_reads_as_written() -> None:
@@ -22,7 +23,12 @@ def test_a_registry_reads_as_written() -> None:
     assert (entry.knobs, entry.per_class, entry.flow) == ({"drop": 0.25}, True, "tests.weights.tiny:Flow")
     file = entry.parts["tagger"].file
     assert file == known.file("tagger")
-    assert (file.url, file.member, file.sha256, file.size_bytes) == ("https://example.org/a.zip", "a.ckpt", "ab", 3)
+    assert (file.url, file.member, file.sha256, file.size_bytes) == (
+        "https://example.org/a.zip",
+        "a.ckpt",
+        "ab" * 32,
+        3,
+    )
     assert file.source == "https://example.org/a.zip#a.ckpt"
 
 
@@ -99,8 +105,7 @@ def test_a_damaged_own_file_is_named(text: str) -> None:
 
 def test_an_own_path_goes_before_the_packaged_source_until_it_is_removed(tmp_path: Path) -> None:
     packaged = registry.registry().file("m2dat-1c")
-    (tmp_path / "mine.ckpt").write_bytes(b"x")
-    own.add_file("m2dat-1c", str(tmp_path / "mine.ckpt"))
+    own.add_file("m2dat-1c", str(write_hollow(tmp_path / "mine.ckpt", M2DTagger1ch)))
     file = registry.registry().system("baseline-1ch").parts["tagger"].file
     assert file.path == tmp_path / "mine.ckpt"
     assert (file.url, file.licence) == (packaged.url, packaged.licence)
@@ -112,8 +117,8 @@ def test_an_own_path_has_another_hash() -> None:
     base, mine = tables(FILES), {"file": {"tagger": {"path": "/x.ckpt"}}}
     file = parse(registry.overlay(base, mine), Path()).file("tagger")
     assert (file.sha256, file.size_bytes, file.path) == (None, None, Path("/x.ckpt"))
-    told = parse(registry.overlay(base, {"file": {"tagger": {"path": "/x.ckpt", "sha256": "cd"}}}), Path())
-    assert told.file("tagger").sha256 == "cd"
+    told = parse(registry.overlay(base, {"file": {"tagger": {"path": "/x.ckpt", "sha256": "CD" * 32}}}), Path())
+    assert told.file("tagger").sha256 == "cd" * 32
 
 
 def test_own_sections_are_added_used_and_removed(tmp_path: Path) -> None:
@@ -133,7 +138,11 @@ def test_own_sections_are_added_used_and_removed(tmp_path: Path) -> None:
     licence = "cc-by-4.0"
     """
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
-    assert own.add_sections(tmp_path / "mine.toml") == ["file mine.sep", "part mine.sep", "system mine"]
+    assert own.add_sections(tmp_path / "mine.toml") == [
+        "file mine.sep: read when it is fetched first",
+        "part mine.sep",
+        "system mine",
+    ]
     entry = registry.registry().system("mine")
     assert entry.summary == 'with "quotes" and ümläute'
     assert entry.parts["separator"].config == {"widths": [4, 4, 4, 4, 4, 4], "mask": "share", "n_fft": 512}

@@ -1,6 +1,9 @@
 """Networks, adapters and flows as small as can be, for what has nothing to do with their size."""
 
-from collections.abc import Mapping
+import json
+import os
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -56,6 +59,9 @@ class Adapter:
     def __init__(self, network: nn.Module, device: torch.device, gain: float = 1.0) -> None:
         self.network, self.device, self.gain = network, device, gain
 
+    def __call__(self, scenes: Sequence[Any]) -> list[Any]:
+        return [self.network(scene) for scene in scenes]
+
 
 class Flow:
     knobs: ClassVar[Mapping[str, Knob]] = {"drop": Knob(0.5, 0, 1, per_class=True), "gate": Knob(-30, -60, 0)}
@@ -64,12 +70,36 @@ class Flow:
     def __init__(self, *, tagger: Adapter, separator: Adapter | None = None, setting: Setting) -> None:
         self.tagger, self.separator, self.setting = tagger, separator, setting
 
+    def __call__(self, scenes: Sequence[Any]) -> Any:
+        return self.tagger(scenes)
+
 
 class Foreign:
     """A class that no torch knows, as hyper-parameters of a training checkpoint hold them."""
 
     def __init__(self) -> None:
         self.optimiser = {"lr": 0.1}
+
+
+def contents(n_bytes: int, seed: int = 0) -> bytes:
+    """A checkpoint of exactly so many bytes, as a safetensors file has them; 100 at least."""
+    n = n_bytes - 96
+    header = json.dumps({"w": {"dtype": "U8", "shape": [n], "data_offsets": [0, n]}}).ljust(88)
+    return (88).to_bytes(8, "little") + header.encode() + random.Random(seed).randbytes(n)
+
+
+def write_hollow(path: Path, network: Any) -> Path:
+    """A safetensors file with the names and shapes of a network of default size and nothing but zeros; sparse."""
+    with torch.device("meta"):
+        state = network(network.Config()).state_dict()
+    header, end = {}, 0
+    for name, value in state.items():
+        header[name] = {"dtype": "U8", "shape": list(value.shape), "data_offsets": [end, end + value.numel()]}
+        end += value.numel()
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    os.truncate(path, 8 + len(text) + end)
+    return path
 
 
 def state_of(network: nn.Module, seed: int = 0) -> dict[str, Tensor]:
