@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from s5cli.knobs import Plain, Setting
-from s5cli.scene import EMPTY, Floats, Ints, System
+from s5cli.scene import EMPTY, Floats, Ints
 from s5cli.score.metric import sdr_matrix, sdri_matrix
 from s5cli.steps.step import Step, with_steps
+from s5cli.system import System
 from s5cli.tune.clips import HeldClip
 from s5cli.tune.evidence import CachedResult, Inputs, Store, digest, digest_of_bytes, result_key, waveform_name
 

@@ -243,7 +243,7 @@ def _panel(axes: Axes, curve: Curve, unit_shown: bool) -> None:
     margin = 0.03 * (high - low)
     for end, drawn in ((low - margin, places[0] < low), (high + margin, places[-1] > high)):
         if drawn:
-            axes.axvline(end, color=GREY, linestyle=":", linewidth=0.8)
+            axes.axvline(end, color=INK, linestyle=":", linewidth=0.8)
     axes.set_xlim(min(low, places[0]) - margin, max(high, places[-1]) + margin)
     if curve.unit and unit_shown:
         axes.set_xlabel(curve.unit, fontsize=8)

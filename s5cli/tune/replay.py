@@ -13,8 +13,9 @@ from typing import Any, cast
 import numpy as np
 
 from s5cli.knobs import Setting
-from s5cli.scene import Bools, Decision, Ints, Scene, System
+from s5cli.scene import Bools, Ints, Scene
 from s5cli.steps.step import steps_of, with_steps
+from s5cli.system import Decision, System
 from s5cli.trace import ClipTrace
 from s5cli.tune.cache import WAVEFORMS, Array, Cache, assembled, digest_of, with_setting
 from s5cli.tune.clips import DevSet
@@ -47,7 +48,7 @@ class Rows:
                 known, keys = np.unique(keys, return_inverse=True)
                 n_keys = len(known)
             if n_keys * base > MAX_KEY:
-                raise ValueError(f"rows hold {low} to {low + base - 1}, and {n_keys} of them are told apart already")
+                raise ValueError(f"{low} to {low + base - 1} are too far apart to be looked up")
             self._digits.append((low, base, known))
             keys, n_keys = keys * base + (column - low), n_keys * base
         self.order: Ints = np.argsort(keys)

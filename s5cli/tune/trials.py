@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 
 from s5cli.knobs import Setting
-from s5cli.scene import System
+from s5cli.system import System
 from s5cli.tune.cache import Array, BudgetSpentError, Cache, CachedClip, caching, with_setting
 from s5cli.tune.clips import DevSet, batches, held
 from s5cli.tune.replay import Replay, replay_of

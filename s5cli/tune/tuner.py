@@ -12,8 +12,9 @@ import numpy as np
 
 from s5cli import __version__
 from s5cli.knobs import Knob
-from s5cli.scene import Bools, System
+from s5cli.scene import Bools
 from s5cli.steps.step import steps_of
+from s5cli.system import System
 from s5cli.tune.cache import Cache, step_fingerprint
 from s5cli.tune.clips import DevSet, open_devset
 from s5cli.tune.crossval import NONE_DB, HeldOut, cross_validate, folds

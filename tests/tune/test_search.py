@@ -131,7 +131,8 @@ def test_a_threshold_may_switch_a_rule_off(tmp_path, coarse):
     """Weak true sources, so the best level to ask for is none at all: the infinite end is searched, for a class too."""
     knobs = {"energy_db": Knob(-3.0, -np.inf, np.inf, axis="db", per_class=True, stage="gates", span=(-6.0, 0.0))}
     for number in range(4):
-        write_clip(tmp_path / "data", f"clip{number}", [Tone("Speech", 0.9, 0.9, 0.001)], 1)
+        tones = [Tone("Speech", 0.2, 0.9, 0.1), Tone("Cough", 0.6)]  # the second one is loud and not proposed
+        write_clip(tmp_path / "data", f"clip{number}", tones, 1)
     data = open_devset(tmp_path / "data")
     system, _ = system_of(two_separators=False)
     search, _ = searching(system, data, tmp_path / "cache")

@@ -64,7 +64,10 @@ def test_found_is_what_was_filed(seed):
     values = random.random((len(asked), 2))
     filed = [
         a_result(
-            int(row), "abc"[asked[row, 0]], (asked[row, 1:3].tolist(), asked[row, 3:].tolist()), probabilities=values[row]
+            int(row),
+            "abc"[asked[row, 0]],
+            (asked[row, 1:3].tolist(), asked[row, 3:].tolist()),
+            probabilities=values[row],
         )
         for row in np.flatnonzero(known)
     ]
