@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import stat
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -65,17 +66,32 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """The file for reading; InputError if it is none, not audio, or cut."""
     _check_file(path)
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:  # it would encode strictly
             yield file
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         raise InputError(f"{path}: not audio, or damaged ({reason}); give WAV or FLAC") from error
 
 
+def open_file(path: Path) -> io.BufferedReader:
+    """A file for reading; a pipe or device, which might never answer or end, is none.
+
+    Raises:
+        InputError: it cannot be opened, or is a pipe or device.
+    """
+    try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"{path}: a pipe or device, not a file; write the recording to a file first")
+        return path.open("rb")
+    except (OSError, ValueError) as error:  # ValueError: no path at all
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
 def _check_file(path: Path) -> None:
     """What libsndfile would say badly or not at all: no such file, a folder, nothing in it, a cut WAV."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             missing = _missing_bytes(file, size)
     except OSError as error:
@@ -264,6 +280,7 @@ def write_file(path: str | Path, content: bytes) -> None:
             partial.write_bytes(content)
             partial.replace(path)
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # what failed before says more
+                partial.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -11,8 +11,11 @@ every outcome to `take`, from one thread at a time:
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,9 +30,10 @@ from s5cli import __version__, official
 from s5cli.api import LoadedSystem
 from s5cli.audio import Subtype, write_file, write_stem
 from s5cli.errors import InputError, OutputError
+from s5cli.run.content import Content
 from s5cli.run.manifest import Fingerprint, Manifest, Record
 from s5cli.run.plan import Batch, Job, batches, old_results
-from s5cli.run.record import RUN_FILE, ClipReport, Failure, Notice, RunResult, StemReport, as_json
+from s5cli.run.record import DAMAGE, RUN_FILE, ClipReport, Failure, Notice, RunResult, StemReport, as_json
 from s5cli.run.staging import staging
 from s5cli.scene import Stem
 from s5cli.trace import ClipTrace
@@ -38,6 +42,9 @@ Watch = Callable[[ClipReport | Failure | Notice], None]
 """Told of every clip as soon as its files are there, or as soon as it has failed; by one thread at a time."""
 
 N_CHECKERS = 4  # threads that read recordings again, which is waiting for a disk mostly
+FULL = (errno.ENOSPC, errno.EDQUOT)
+UNNAMABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+"""What file systems say to a name that they cannot hold; some take neither colons nor 255 bytes."""
 
 
 def silent(outcome: ClipReport | Failure | Notice) -> None:
@@ -98,6 +105,7 @@ class Results:
         self._old = old_results(job.out_dir, job.clips)
         self._done = _finished(job, self._manifest)
         self._failed: dict[str, Failure] = {}
+        self._is_new = False
         if self._done:
             watch(Notice(f"{len(self._done)} of {len(job.clips)} clips are done already", len(self._done)))
 
@@ -137,13 +145,17 @@ class Results:
         self._failed[failure.name] = failure
         return failure
 
-    def _kept(self, clip: Separated | LongSeparated) -> ClipReport:
-        folder, report = write_clip(clip, self.stage, self._job.options.subtype)
+    def _kept(self, clip: Separated | LongSeparated) -> ClipReport | Failure:
+        try:
+            folder, report = write_clip(clip, self.stage, self._job.options.subtype)
+        except OutputError as error:
+            return self._lost(unnamable(self._job.clips[clip.name], error))
         with _writing(self._job.out_dir):
-            sizes = {file: (folder / file).stat().st_size for file in report.files}
+            contents = {file: Content.of(folder / file) for file in report.files}
         self._publish(folder, report)
-        self._manifest.write_done(Record(clip.name, report.file, clip.sha256, sizes))
+        self._manifest.write_done(Record(clip.name, report.file, clip.sha256, contents))
         self._done[clip.name] = report
+        self._is_new = True
         return report
 
     def _publish(self, folder: Path, report: ClipReport) -> None:
@@ -159,7 +171,7 @@ class Results:
             folder.rmdir()
 
     def write_run_json(self) -> None:
-        """The file about the run, unless there is no clip to tell of.
+        """The file about the run, unless there is no clip to tell of, or nothing to tell that it does not tell already.
 
         Raises:
             OutputError: the output folder cannot be written to any more.
@@ -190,8 +202,18 @@ class Results:
             "failed": [asdict(failure) for failure in result.failed],
             "fingerprint": self._fingerprint.to_json(),
         }
-        write_file(self._run_json, as_json(content))
-        self._manifest.sync()
+        if self._is_new or not self._tells(content):
+            write_file(self._run_json, as_json(content))
+            self._manifest.sync()
+
+    def _tells(self, content: Mapping[str, Any]) -> bool:
+        """Whether `run.json` is there and says the same, but for the circumstances of the call that wrote it."""
+        try:
+            written = json.loads(self._run_json.read_bytes())
+            own = {*self._about, "finished"}
+            return all(written[key] == value for key, value in content.items() if key not in own)
+        except DAMAGE:
+            return False
 
 
 @contextmanager
@@ -209,7 +231,8 @@ def opened(job: Job, loaded: Sequence[LoadedSystem], watch: Watch = silent) -> I
             yield results
             results.write_run_json()
         except OutputError as error:
-            told = f"{results.n_done} of {len(job.clips)} clips are done; with room there the same command goes on"
+            then = "with room there" if errno_of(error) in FULL else "once it can be written to again,"
+            told = f"{results.n_done} of {len(job.clips)} clips are done; {then} the same command goes on"
             raise OutputError(f"{error}; {told}") from error
 
 
@@ -223,10 +246,23 @@ def _finished(job: Job, manifest: Manifest) -> dict[str, ClipReport]:
 
 def _report(record: Record, job: Job) -> ClipReport | None:
     try:
-        whole = record.holds(job.out_dir, job.clips[record.clip])
+        whole = record.holds(job.out_dir, job.clips[record.clip], job.options.verify)
         return ClipReport.read(job.out_dir / f"{record.clip}.json") if whole else None
     except InputError:  # separating it again will say what is wrong
         return None
+
+
+def errno_of(error: OutputError) -> int | None:
+    """What the operating system called it, where it was that."""
+    return getattr(error.__cause__, "errno", None)
+
+
+def unnamable(path: Path, error: OutputError) -> Failure:
+    """A recording after which the file system there can name no results; any other error is raised again."""
+    if errno_of(error) not in UNNAMABLE:
+        raise error
+    reason = f"no results can be named after it there ({os.strerror(errno_of(error) or 0)}); rename it"
+    return Failure(path.stem, str(path), f"{path}: {reason}")
 
 
 @contextmanager

@@ -5,15 +5,16 @@ circumstances, then two for every clip: before its files are moved into place, a
 
     {"run": {"system": …, "weights": …, …}, "restart": false, "about": {"device": …, "versions": …, …}}
     {"writing": "eval_0000", "files": ["eval_0000_0_Speech.wav", …, "eval_0000.json"]}
-    {"clip": "eval_0000", "input": {"file": …, "sha256": …}, "files": {"eval_0000_0_Speech.wav": 640044, …}}
+    {"clip": "eval_0000", "input": {"file": …, "sha256": …},
+     "files": {"eval_0000_0_Speech.wav": {"bytes": 640044, "sample": …, "sha256": …}, …}}
 
 A clip's JSON file comes last, so where it is missing after "writing", the others are half a clip and go. A line torn by
-the end of a process is no line, and is cut off before the next one is written.
+the end of a process is no line, and is cut off before the next one is written. Each file is told by its size, a hash of
+a few of its blocks (compared by every call) and one of all of it (compared on request).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -24,13 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from s5cli.api import LoadedSystem
-from s5cli.errors import InputError, OutputError, UsageError
+from s5cli.errors import OutputError, UsageError
+from s5cli.run.content import Content, sha256_of
 from s5cli.run.plan import MANIFEST_NAME, Options
 
 PRECISION = "32"  # bits of the networks' numbers; there is no other yet
 ENGINE = "torch"
 SYNC_EVERY_S = 5.0
-"""What a power cut may cost. A killed process costs nothing; what a disk did not get of a file shows in its size."""
+"""What a power cut may cost. A killed process costs nothing; what a disk did not get of a file shows in its sample."""
 
 
 # --- fingerprint -----------------------------------------------------------------------------------------------------
@@ -102,46 +104,31 @@ def _short(value: object) -> str:
     return f"{value[:8]}…" if isinstance(value, str) and len(value) == 64 else repr(value)
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a recording.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
 # --- manifest --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Record:
-    """A clip that is done: what it was made of, and its files with their sizes in bytes."""
+    """A clip that is done: what it was made of, and its files."""
 
     clip: str
     file: str
     sha256: str
-    files: Mapping[str, int]
+    files: Mapping[str, Content]
 
     def to_json(self) -> dict[str, Any]:
         """The line in the manifest."""
-        return {"clip": self.clip, "input": {"file": self.file, "sha256": self.sha256}, "files": dict(self.files)}
+        files = {name: content.to_json() for name, content in self.files.items()}
+        return {"clip": self.clip, "input": {"file": self.file, "sha256": self.sha256}, "files": files}
 
-    def holds(self, out_dir: Path, path: Path) -> bool:
-        """Whether all files are there in full, and the recording is the one that they were made of.
+    def holds(self, out_dir: Path, path: Path, verify: bool = False) -> bool:
+        """Whether all files are what was written, and the recording is the one that they were made of.
 
         Raises:
             InputError: the recording cannot be read.
         """
-        for name, size_bytes in self.files.items():
-            file = out_dir / name
-            if not file.is_file() or file.stat().st_size != size_bytes:
-                return False
-        return sha256_of(path) == self.sha256
+        whole = all(content.holds(out_dir / name, verify) for name, content in self.files.items())
+        return whole and sha256_of(path) == self.sha256
 
 
 class Manifest:
@@ -162,7 +149,13 @@ class Manifest:
         self._synced_s = time.monotonic()
         self._past = _past(self._lines())
         if self._past.fingerprint is not None and not restart:
-            _check_same(out_dir, fingerprint.differences(self._past.fingerprint))
+            _check_same(out_dir, self._differences(fingerprint))
+
+    def _differences(self, fingerprint: Fingerprint) -> list[str]:
+        try:
+            return fingerprint.differences(self._past.fingerprint or {})
+        except RecursionError:  # no call of ours wrote that
+            return ["something else"]
 
     @property
     def done(self) -> Mapping[str, Record]:
@@ -200,7 +193,8 @@ class Manifest:
 
     def _append(self, *contents: Mapping[str, Any]) -> None:
         with self._writable(), self.path.open("ab") as file:
-            file.writelines(json.dumps(each, ensure_ascii=False, allow_nan=False).encode() + b"\n" for each in contents)
+            lines = (json.dumps(each, ensure_ascii=False, allow_nan=False) for each in contents)
+            file.writelines(line.encode(errors="backslashreplace") + b"\n" for line in lines)
             file.flush()
             if time.monotonic() - self._synced_s >= SYNC_EVERY_S:
                 os.fsync(file.fileno())
@@ -265,15 +259,21 @@ def _past(lines: Iterable[bytes]) -> _Past:
                 past.fingerprint = fingerprint
             case {"writing": str(clip), "files": list(files)}:
                 past.done.pop(clip, None)
-                past.writing[clip] = files
-            case {"clip": str(clip), "input": {"file": str(file), "sha256": str(sha256)}, "files": dict(sizes)}:
-                past.done[clip] = Record(clip, file, sha256, sizes)
-                past.writing.pop(clip, None)
+                past.writing[clip] = [file for file in files if _is_name(file)]
+            case {"clip": str(clip), "input": {"file": str(file), "sha256": str(sha256)}, "files": dict(files)}:
+                with suppress(ValueError):
+                    contents = {name: Content.read(content) for name, content in files.items()}
+                    past.done[clip] = Record(clip, file, sha256, contents)
+                    past.writing.pop(clip, None)
     return past
 
 
+def _is_name(file: object) -> bool:
+    return isinstance(file, str) and Path(file).name != "" and "\0" not in file
+
+
 def _contents(lines: Iterable[bytes]) -> Iterator[Any]:
-    """Every line that can be read. What a failing disk made of the others is done again."""
+    """Every line that can be read. What a failing disk, or something worse, made of the others is done again."""
     for line in lines:
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             yield json.loads(line)

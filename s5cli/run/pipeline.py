@@ -18,11 +18,21 @@ import numpy as np
 
 from s5cli.api import LoadedSystem, answered, check_answer
 from s5cli.audio import ChannelOrder, read_scene
-from s5cli.errors import InputError, S5Error
+from s5cli.errors import InputError, OutputError, S5Error
 from s5cli.rules.gate import energy_db
-from s5cli.run.folder import LongSeparated, Outcome, Results, Separated, Watch, new_folder, opened, silent
-from s5cli.run.manifest import sha256_of
-from s5cli.run.plan import Batch, Job, Options
+from s5cli.run.content import sha256_of
+from s5cli.run.folder import (
+    LongSeparated,
+    Outcome,
+    Results,
+    Separated,
+    Watch,
+    new_folder,
+    opened,
+    silent,
+    unnamable,
+)
+from s5cli.run.plan import Batch, Job, Options, check_name
 from s5cli.run.record import Failure, Notice, RunResult
 from s5cli.run.threads import CancelledError, Channel, Crew
 from s5cli.run.windows import separate_long
@@ -30,6 +40,7 @@ from s5cli.scene import RATE_HZ, Scene, Stem
 from s5cli.steps.step import Step, with_steps
 from s5cli.trace import ClipTrace
 
+TOO_BIG = "does not fit into memory even alone; take it in shorter windows (--window 10), or cut it"
 AHEAD = 2  # batches that wait for a device, and outcomes that wait to be written, for each device
 
 # --- read ------------------------------------------------------------------------------------------------------------
@@ -71,12 +82,15 @@ def read_batch(batch: Batch, how: ReadOptions) -> list[Read | LongRead | Failure
 def _read(name: str, path: Path, window_s: float | None, how: ReadOptions) -> Read | LongRead | Failure:
     warnings: list[str] = []
     try:
+        check_name(path)
         sha256 = sha256_of(path)
         if window_s is not None:
             return LongRead(path, sha256, window_s)
         scene = read_scene(path, how.channel_order, how.resample, warnings.append)
     except InputError as error:
         return Failure(name, str(path), str(error))
+    except MemoryError:
+        return _failure(path, TOO_BIG)
     audio = scene.audio.pin_memory() if how.pinned else scene.audio
     return Read(path, sha256, replace(scene, audio=audio), tuple(warnings))
 
@@ -108,23 +122,41 @@ class Worker:
                 yield Notice(f"{self.loaded.device}: out of memory with {at_once} at once, goes on with {self.fits}")
                 continue
             if found is None:
-                found = [_failure(part[0].path, "does not fit into the device's memory even alone; give --device cpu")]
+                on_cuda = self.loaded.device.startswith("cuda")
+                too_big = "does not fit into the device's memory even alone; give --device cpu" if on_cuda else TOO_BIG
+                found = [_failure(part[0].path, too_big)]
                 self.fits = fitted  # it says nothing about other clips
             yield from found
             left = left[len(part) :]
 
     def _within_memory(self, clips: Sequence[Read | LongRead], at_once: int) -> Sequence[Outcome] | None:
-        """None where it does not suffice."""
+        """None where memory runs out."""
         import torch
 
         try:
             if isinstance(clips[0], LongRead):
                 return [separate_windows(clips[0], self.loaded, self.options, at_once, self.stage)]
             return separate_batch([clip for clip in clips if isinstance(clip, Read)], self.loaded, self.options.labels)
-        except torch.OutOfMemoryError:
-            pass  # what the error holds on to is freed only now
-        torch.cuda.empty_cache()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        torch.cuda.empty_cache()  # what the error held on to is freed only now
         return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, of CUDA or of the machine, for which PyTorch and ONNX Runtime have no class of error.
+
+    >>> is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to …"))
+    True
+    >>> is_out_of_memory(RuntimeError("size mismatch"))
+    False
+    """
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(words in str(error) for words in ("allocate memory", "not enough memory", "bad_alloc", "bad allocation"))
 
 
 def separate_windows(
@@ -137,12 +169,13 @@ def separate_windows(
         torch.OutOfMemoryError: so many windows do not fit together.
     """
     name = clip.path.stem
-    folder = new_folder(stage / name)
     try:
+        folder = new_folder(stage / name)
         report = separate_long(clip.path, loaded, clip.window_s, at_once, options.labels, folder, options.subtype)
     except InputError as error:
-        folder.rmdir()
         return Failure(name, str(clip.path), str(error))
+    except OutputError as error:
+        return unnamable(clip.path, error)
     return LongSeparated(name, clip.sha256, folder, report)
 
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import realpath  # unlike Path.resolve, it stands links that go in circles
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import soundfile
-
 from s5cli import official
 from s5cli.api import named_queries
-from s5cli.audio import Subtype
-from s5cli.errors import UsageError
+from s5cli.audio import Subtype, opened
+from s5cli.errors import InputError, UsageError
 from s5cli.labels import CLASSES
 from s5cli.run.record import RUN_FILE
 from s5cli.run.staging import staging
 from s5cli.run.stitch import SHORTEST_WINDOW_S
 from s5cli.run.windows import is_long
 
-SUFFIXES = (".wav", ".flac", ".WAV", ".FLAC")
+SUFFIXES = (".wav", ".flac")  # in any case
+LONGEST_NAME = 255  # bytes, of a file on most file systems
 MANIFEST_NAME = "manifest.jsonl"
 RUN_STEM = RUN_FILE.removesuffix(".json")
 
@@ -36,6 +36,7 @@ class Options:
     subtype: Subtype = "PCM_16"
     window: Window = "auto"
     restart: bool = False  # replace results that are there
+    verify: bool = False  # read all of what is there, and separate again what has changed
 
     def window_s(self, suits: float | None) -> float | None:
         """The window for a system that windows of `suits` seconds (None: whole recordings) suit best.
@@ -72,8 +73,11 @@ def plan(inputs: Sequence[Path], out_dir: Path, options: Options) -> Job:
         raise UsageError(f"batch size {options.batch_size}; give 1 or more")
     if isinstance(options.window, float | int) and not options.window >= SHORTEST_WINDOW_S:
         raise UsageError(f"window {options.window:g} s; give {SHORTEST_WINDOW_S:g} s or more, or none")
-    clips = _named(path for given in inputs for path in _recordings(given, out_dir))
-    _check_old(out_dir, clips, options.restart)
+    try:
+        clips = _named(path for given in inputs for path in _recordings(given, out_dir))
+        _check_old(out_dir, clips, options.restart)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be reached ({error.strerror}); give another path") from error
     with staging(out_dir):
         return Job(clips, out_dir, options)
 
@@ -96,31 +100,58 @@ def parse_window(text: str) -> Window:
 
 
 def _recordings(given: Path, out_dir: Path) -> Iterable[Path]:
+    """A file as it is; of a folder everything that is called like a recording, so that nothing is left out in silence.
+
+    What a name stands for, a pipe or a link to nothing perhaps, is seen when it is read.
+    """
     if not given.is_dir():
-        if not given.exists():
+        if not given.exists() and not given.is_symlink():
             raise UsageError(f"{given}: no such file or folder; check the path")
         return [given]
     for folder in (given, given / "soundscape"):
-        files = official.soundscapes(folder, SUFFIXES).values() if folder.is_dir() else ()
-        found = [path for path in files if not path.name.startswith(".")]
-        if found and folder.resolve() == out_dir.resolve():
+        entries = sorted(folder.iterdir()) if folder.is_dir() else ()
+        found = [path for path in entries if _is_named_like_one(path) and not path.is_dir()]
+        if found and realpath(folder) == realpath(out_dir):
             raise UsageError(f"{folder} is both input and output; give another folder for the output")
         if found:
             return found
     raise UsageError(f"{given}: no .wav or .flac files in it or in its soundscape/; give recordings")
 
 
+def _is_named_like_one(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
 def _named(paths: Iterable[Path]) -> dict[str, Path]:
+    """Each recording once, by the name of its results."""
     clips: dict[str, Path] = {}
     for path in paths:
-        if path.stem in clips:
-            raise UsageError(f"{clips[path.stem]} and {path} would both be written as {path.stem!r}; rename one")
+        known = clips.setdefault(path.stem, path)
+        if realpath(known) != realpath(path):
+            raise UsageError(f"{known} and {path} would both be written as {path.stem!r}; rename one")
         if path.stem == RUN_STEM:
             raise UsageError(f"{path}: {RUN_FILE} is the file about the whole run; rename the recording")
-        clips[path.stem] = path
     if not clips:
         raise UsageError("no recordings given")
     return clips
+
+
+def check_name(path: Path) -> None:
+    """Does nothing where results can be named after a recording.
+
+    Raises:
+        InputError: they cannot, and why.
+    """
+    longest = official.stem_file_name(path.stem, 99, max(CLASSES, key=len))
+    try:
+        n_bytes = len(longest.encode())
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: its name is not in UTF-8, in which results are named after it; rename it") from error
+    if n_bytes > LONGEST_NAME:
+        too_many = f"{n_bytes - LONGEST_NAME} bytes too long for results to be named after it"
+        raise InputError(f"{path}: its name is {too_many}; rename it")
+    if path.name.startswith("."):
+        raise InputError(f"{path}: results named after it would be hidden files, which nobody looks for; rename it")
 
 
 def old_results(out_dir: Path, clips: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
@@ -141,8 +172,8 @@ def _clip_of_stem(path: Path) -> str:
 
 def _check_old(out_dir: Path, clips: Mapping[str, Path], restart: bool) -> None:
     found = [path for paths in old_results(out_dir, clips).values() for path in paths]
-    inputs = {path.resolve() for path in clips.values()}
-    lost = next((path for path in found if path.resolve() in inputs), None)
+    inputs = {realpath(path) for path in clips.values()}
+    lost = next((path for path in found if realpath(path) in inputs), None)
     if lost is not None:
         raise UsageError(f"{lost} is an input, but named like a result of this run; give another folder for the output")
     if (run := out_dir / RUN_FILE).exists():
@@ -187,7 +218,7 @@ def batches(clips: Mapping[str, Path], size: int, window_s: float | None) -> lis
 def _length(path: Path) -> tuple[int, int] | None:
     """Frames and their rate in Hz as the header has them; None where reading will say what is wrong."""
     try:
-        info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError, TypeError):
+        with opened(path) as file:
+            return int(file.frames), int(file.samplerate)
+    except InputError:
         return None
-    return info.frames, info.samplerate

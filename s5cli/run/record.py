@@ -20,7 +20,7 @@ from s5cli.scene import Stem
 from s5cli.trace import ClipTrace, Drop, listed, number, number_or_infinity, numbers, read_trace, text, whole
 
 RUN_FILE = "run.json"
-_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 # --- one clip ---------------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ class ClipReport:
         """
         try:
             return _clip(json.loads(path.read_bytes()), path)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             reason = f"no report of a clip can be read from it ({_told(error)}); separate it again"
             raise InputError(f"{path}: {reason}") from error
 
@@ -187,7 +187,7 @@ class RunResult:
 
 def as_json(content: Mapping[str, Any]) -> bytes:
     """A JSON file's content, for people too."""
-    return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace")
 
 
 # --- a run's folder ---------------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def read_folder(folder: Path) -> RunFolder:
             content = json.loads(path.read_bytes())
             if isinstance(content, dict) and {"name", "stems"} <= content.keys():  # else it is about something else
                 clips[path.stem] = _clip(content, path)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             damaged[path.stem] = f"{path.name} is damaged: {_told(error)}"
     if about is None and not clips and not damaged:
         raise UsageError(f"{folder}: holds no run; name the output folder of s5 separate")
@@ -258,7 +258,7 @@ def _read_about(path: Path) -> About | None:
         return None
     try:
         return _about(json.loads(path.read_bytes()))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise InputError(f"{path}: damaged ({_told(error)}); let the run finish again, or delete the file") from error
 
 

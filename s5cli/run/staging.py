@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,18 +22,22 @@ def staging(out_dir: Path) -> Iterator[Path]:
     """A folder inside the output folder, on the same file system, for what is not finished. Nothing of it remains.
 
     Until it is left, no other process gets one there; what a killed process left of its own goes. Folders that it had
-    to make go too, if nothing was put into them.
+    to make go too, if nothing was put into them. What cannot be removed stays, and hides no error of the block.
 
     Raises:
         UsageError: the output folder cannot be written to, or another process is writing to it.
     """
-    made = [folder for folder in (out_dir, *out_dir.parents) if not folder.exists()]
+    try:
+        made = [folder for folder in (out_dir, *out_dir.parents) if not folder.exists()]
+    except OSError as error:
+        raise _unwritable(out_dir, error) from error
     try:
         with _claimed(out_dir):
             _remove_leftovers(out_dir)
-            stage = _stage(out_dir)
-            with stage as folder:
-                yield Path(folder)
+            try:
+                yield _stage(out_dir)
+            finally:
+                _remove_leftovers(out_dir)
     finally:
         _remove_empty(made)
 
@@ -53,33 +58,38 @@ def _claimed(out_dir: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # Windows keeps what is open
-            (out_dir / LOCK_NAME).unlink()
+        _remove(out_dir / LOCK_NAME)  # Windows keeps what is open
         lock.release()
 
 
-def _stage(out_dir: Path) -> tempfile.TemporaryDirectory[str]:
+def _stage(out_dir: Path) -> Path:
     try:
-        return tempfile.TemporaryDirectory(prefix=PREFIX, dir=out_dir)
+        return Path(tempfile.mkdtemp(prefix=PREFIX, dir=out_dir))
     except OSError as error:
         raise _unwritable(out_dir, error) from error
 
 
 def _unwritable(out_dir: Path, error: OSError) -> UsageError:
-    reason = "it is a file" if out_dir.is_file() else error.strerror or error
+    reason = "it is a file" if os.path.isfile(out_dir) else error.strerror or error  # noqa: PTH113 (it never raises)
     return UsageError(f"{out_dir}: cannot be written to ({reason}); give another folder for the output")
 
 
 def _remove_leftovers(out_dir: Path) -> None:
-    for path in out_dir.glob(f"{PREFIX}*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name != LOCK_NAME:
-            path.unlink(missing_ok=True)
+    with suppress(OSError):
+        for path in out_dir.glob(f"{PREFIX}*"):
+            if path.name != LOCK_NAME:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Takes away a file or folder. A disk that fails gets a second chance; what stays is for the next call."""
+    for _ in range(2):
+        with suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            return
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        if not folder.is_dir() or any(folder.iterdir()):
-            return
-        folder.rmdir()
+    with suppress(OSError):  # not empty, or not ours any more
+        for folder in folders:
+            folder.rmdir()

@@ -6,7 +6,7 @@ A stem of the whole recording is a track here. The rules of stitching are in `s5
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -150,13 +150,13 @@ class Track:
         self.last: Samples | None = None  # [t], its stem in the window before; None where it was silent there
         self.direction: Floats = np.zeros(N_CHANNELS - 1)  # where it was heard last
         self.n_clipped = 0
-        self._surest = replace(stem, audio=stem.audio[:0])  # its sound is in the file
+        self._surest = _without_sound(stem)
         self._energy = 0.0
 
     def note(self, stem: Stem, direction: Floats) -> None:
         """What the next window says of the source. An unclear direction does not replace a clear one."""
         if stem.confidence > self._surest.confidence:
-            self._surest = replace(stem, audio=stem.audio[:0])
+            self._surest = _without_sound(stem)
         self.direction = direction if direction.any() else self.direction
 
     def write(self, start: int, samples: Samples) -> None:
@@ -168,6 +168,11 @@ class Track:
         stem_power, mixture_power = np.array([[self._energy], [mixture_energy]]) / self.file.n_samples
         level_db = float(energy_db(stem_power[None], mixture_power)[0, 0])
         return StemReport.of(replace(self._surest, slot=self.slot), self.file.path.name, level_db)
+
+
+def _without_sound(stem: Stem) -> Stem:
+    """What is said of a stem whose sound is in its file; an empty view would hold on to all of it."""
+    return replace(stem, audio=stem.audio[:0].clone())
 
 
 def _energy(samples: Samples) -> float:
@@ -245,7 +250,8 @@ class Tracks:
     def remove(self) -> None:
         """Deletes what was written."""
         for track in self.all:
-            track.file.path.unlink(missing_ok=True)
+            with suppress(OSError):  # they lie in a folder that goes
+                track.file.path.unlink(missing_ok=True)
 
 
 def _renumbered(trace: ClipTrace, numbers: Sequence[int]) -> ClipTrace:

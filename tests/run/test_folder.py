@@ -1,6 +1,8 @@
 """The manifest forgets nothing that was written whole, believes nothing torn, and mixes no two fingerprints."""
 
 import json
+import os
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import pytest
 
 from s5cli.api import LoadedSystem
 from s5cli.errors import InputError, OutputError, UsageError
-from s5cli.run.manifest import Fingerprint, Manifest, Record, sha256_of
+from s5cli.run.content import Content, sha256_of
+from s5cli.run.manifest import Fingerprint, Manifest, Record
 from s5cli.run.plan import Options
 from tests.toy import toy
 
@@ -25,7 +28,9 @@ def opened(folder: Path, restart: bool = False, **changes: object) -> Manifest:
 
 
 def record(clip: str) -> Record:
-    return Record(clip, f"/data/{clip}.wav", SHA, {f"{clip}_0_Speech.wav": 100, f"{clip}.json": 10})
+    return Record(
+        clip, f"/data/{clip}.wav", SHA, {f"{clip}_0_Speech.wav": Content(100, SHA, SHA), f"{clip}.json": Content(10)}
+    )
 
 
 def write(manifest: Manifest, *clips: str) -> None:
@@ -205,8 +210,11 @@ def test_a_record_holds_while_its_files_and_the_recording_are_what_they_were(tmp
     recording, stem = tmp_path / "a.wav", tmp_path / "a_0_Speech.wav"
     recording.write_bytes(b"sound")
     stem.write_bytes(b"stem")
-    made = Record("a", str(recording), sha256_of(recording), {stem.name: 4})
+    made = Record("a", str(recording), sha256_of(recording), {stem.name: Content.of(stem)})
     assert made.holds(tmp_path, recording)
+    for other in (b"ste", bytes(4), b"stems"):
+        stem.write_bytes(other)
+        assert not made.holds(tmp_path, recording)
     stem.write_bytes(b"ste")
     assert not made.holds(tmp_path, recording)
     stem.unlink()
@@ -217,6 +225,66 @@ def test_a_record_holds_while_its_files_and_the_recording_are_what_they_were(tmp
     recording.unlink()
     with pytest.raises(InputError, match="cannot be read"):
         made.holds(tmp_path, recording)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 4096, 70_000, 3_000_000])
+def test_content_survives_a_manifest_and_zeros_of_equal_length_do_not_pass(tmp_path, n_bytes):
+    path = tmp_path / "a.wav"
+    path.write_bytes(random.Random(n_bytes).randbytes(n_bytes))
+    found = Content.read(json.loads(json.dumps(Content.of(path).to_json())))
+    assert found.holds(path, verify=False)
+    assert found.holds(path, verify=True)
+    path.write_bytes(bytes(n_bytes))
+    assert found.holds(path, verify=False) == found.holds(path, verify=True) == (n_bytes == 0)
+
+
+def test_one_changed_byte_is_found_where_all_is_compared(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(bytes(1_000_000))
+    found = Content.of(path)
+    with path.open("r+b") as file:
+        file.seek(100_000)
+        file.write(b"x")
+    assert not found.holds(path, verify=True)
+    assert found.holds(path, verify=False), "between two sampled blocks"
+
+
+def test_sizes_alone_are_believed_of_manifests_that_tell_no_more(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"stem")
+    assert Content.read(4).holds(path, verify=False)
+    assert not Content.read(4).holds(path, verify=True)
+    assert not Content.read(5).holds(path, verify=False)
+
+
+def test_a_pipe_is_no_file_of_ours(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert not Content(0, SHA, SHA).holds(tmp_path / "pipe", verify=True)
+    assert not Content(0, SHA, SHA).holds(Path("/dev/zero"), verify=True)
+
+
+HOSTILE = {
+    "deep": b"[" * 100_000,
+    "deep in its fingerprint": b'{"run": {"system": ' + b'{"a":' * 900 + b"1" + b"}" * 900 + b'}, "restart": false}',
+    "a number of 400 digits": b'{"clip": "a", "input": {"file": "a", "sha256": ""}, "files": {"a": 1'
+    + b"0" * 400
+    + b"}}",
+    "numbers where names should be": b'{"writing": "a", "files": [1, null, ["x"], "\\u0000", ""]}',
+    "words where a size should be": b'{"clip": "a", "input": {"file": "a", "sha256": ""}, "files": {"a": "many"}}',
+    "a name that is none": b'{"clip": "a", "input": {"file": "a", "sha256": ""}, "files": {"\\u0000": 1}}',
+    "no text": b"\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_manifest_that_was_made_to_harm_costs_nothing_but_itself(tmp_path, kind):
+    (tmp_path / "manifest.jsonl").write_bytes(HOSTILE[kind] + b"\n")
+    if "fingerprint" in kind:
+        with pytest.raises(UsageError, match="--restart"):
+            opened(tmp_path)
+    manifest = opened(tmp_path, restart="fingerprint" in kind)
+    assert list(manifest.halves) == []
+    assert not any(record.holds(tmp_path, Path(__file__)) for record in manifest.done.values())
 
 
 def test_sha256():

@@ -18,7 +18,7 @@ from s5cli.api import LoadedSystem
 from s5cli.errors import ClipsFailedError, InputError, OutputError
 from s5cli.run import folder, pipeline
 from s5cli.run.folder import Separated, write_clip
-from s5cli.run.pipeline import Read, ReadOptions, Worker, read_batch, separate_all
+from s5cli.run.pipeline import Read, ReadOptions, Worker, is_out_of_memory, read_batch, separate_all
 from s5cli.run.plan import Options, batches, plan
 from s5cli.run.record import Failure, Notice
 from s5cli.scene import RATE_HZ, Scene, Tags
@@ -57,17 +57,27 @@ def expected(clips, tmp_path) -> dict[str, bytes]:
     return contents(tmp_path / "expected")
 
 
+OUT_OF_MEMORY = {
+    "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is"),
+    "cpu": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
+        " allocate 4000000000 bytes. Error code 12 (Cannot allocate memory)"
+    ),
+    "numpy": MemoryError("Unable to allocate 3.73 GiB for an array with shape (1000000000,) and data type float32"),
+}
+
+
 class Small(Toy):
     """Has memory for so many seconds of sound at once, and raises what torch raises beyond that."""
 
-    def __init__(self, fits_samples: int) -> None:
+    def __init__(self, fits_samples: int, error: Exception = OUT_OF_MEMORY["cuda"]) -> None:
         super().__init__(setting=toy().setting)
-        self.fits_samples = fits_samples
+        self.fits_samples, self.error = fits_samples, error
 
     def __call__(self, scenes: Sequence[Scene]) -> ToyDecision:
         if sum(scene.audio.shape[-1] for scene in scenes) > self.fits_samples:
             self.batches.append(-len(scenes))
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is")
+            raise self.error
         return super().__call__(scenes)
 
 
@@ -123,8 +133,9 @@ def test_every_step_can_be_taken_elsewhere(clips, tmp_path):
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on(clips, out, expected):
-    system, told = Small(2 * 6400), []
+@pytest.mark.parametrize("kind", OUT_OF_MEMORY)
+def test_out_of_memory_halves_the_batch_and_goes_on(clips, out, expected, kind):
+    system, told = Small(2 * 6400, OUT_OF_MEMORY[kind]), []
     result = separate_all(plan([clips], out, Options(batch_size=8)), loaded(system), told.append)
     assert result.failed == ()
     assert contents(out) == expected
@@ -140,9 +151,30 @@ def test_out_of_memory_halves_the_batch_and_goes_on(clips, out, expected):
 def test_a_clip_that_fits_nowhere_fails_alone(clips, out, expected):
     result = separate_all(plan([clips], out, Options(batch_size=4)), loaded(Small(6500)))
     assert [failure.name for failure in result.failed] == ["2", "5"]
-    with pytest.raises(ClipsFailedError, match=r"2\.wav: does not fit into the device's memory even alone"):
+    with pytest.raises(ClipsFailedError, match=r"2\.wav: does not fit into memory even alone; take it in shorter"):
         result.raise_failed()
     assert contents(out) == {name: content for name, content in expected.items() if name[0] not in "25"}
+
+
+def test_what_torch_really_says_where_memory_is_short_is_understood():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 55)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_a_recording_too_big_to_be_read_fails_alone(clips, out, expected, monkeypatch):
+    read = pipeline.read_scene
+
+    def short_of_memory(path: Path, *args: Any) -> Scene:
+        if path.stem == "3":
+            raise MemoryError
+        return read(path, *args)
+
+    monkeypatch.setattr(pipeline, "read_scene", short_of_memory)
+    result = separate_all(plan([clips], out, Options()), loaded())
+    assert [failure.reason for failure in result.failed] == [f"{clips / '3.wav'}: {pipeline.TOO_BIG}"]
+    assert contents(out) == {name: content for name, content in expected.items() if name[0] != "3"}
 
 
 def test_a_clip_that_fits_nowhere_does_not_make_other_batches_smaller(clips, out):
@@ -290,7 +322,7 @@ def test_networks_stop_soon_after_writing_became_impossible(clips, out):
     began_s = time.monotonic()
     slow = Slow(setting=toy().setting)
     slow.listen = Listen()
-    with pytest.raises(OutputError, match=r"no room; 1 of 8 clips are done; with room there the same command goes on"):
+    with pytest.raises(OutputError, match=r"no room; 1 of 8 clips are done; .* the same command goes on"):
         separate_all(plan([clips], out, Options(batch_size=1)), loaded(slow), full)
     assert time.monotonic() - began_s < 30
 
