@@ -6,8 +6,8 @@ import soundfile
 import torch
 
 import s5cli
-from s5cli.api import DEFAULT_SYSTEM, LoadedSystem
-from s5cli.errors import InputError, UsageError
+from s5cli.api import DEFAULT_SYSTEM, LoadedSystem, Thresholds, check_weights
+from s5cli.errors import InputError, S5Error, UsageError
 from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
 from tests.toy import SECTION, tones, write_tones
@@ -70,7 +70,7 @@ def test_named_labels(clip):
     stems = s5cli.load("toy", device="cpu")(clip, labels=["Pour", "Speech"])
     assert [(stem.label, stem.slot) for stem in stems] == [("Pour", 0), ("Speech", 1)]
     with pytest.raises(UsageError, match="did you mean 'Speech'"):
-        s5cli.load("toy", device="cpu")(clip, labels=["speech"])
+        s5cli.load("toy", device="cpu")(clip, labels=["Speach"])
 
 
 def test_all_that_a_system_decided(clip):
@@ -94,6 +94,58 @@ def test_channel_order_and_resampling(tmp_path):
 def test_wrong_arrays(shape):
     with pytest.raises(InputError):
         s5cli.load("toy", device="cpu")(np.zeros(shape, np.float32))
+
+
+def test_what_soundfile_reads_is_told_from_what_is_meant(clip):
+    separator = s5cli.load("toy", device="cpu")
+    audio = soundfile.read(clip)[0]
+    with pytest.raises(InputError, match=r"^mixture: samples .*as soundfile reads them; give audio\.T"):
+        separator(audio)
+    assert same(separator(audio.T), separator(clip))
+    with pytest.raises(InputError, match="int16; give floating-point ones"):
+        separator(soundfile.read(clip, dtype="int16")[0].T)
+
+
+@pytest.mark.parametrize("mixture", [tones().tolist(), [[tones()], [tones()]], [3], [None], 3, None, b"a.wav", {}])
+def test_what_is_no_mixture_is_said_in_one_line(mixture):
+    with pytest.raises(InputError, match=r"^mixture.*: \w+, not a path, array or tensor") as caught:
+        s5cli.load("toy", device="cpu")(mixture)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tensor_of_half_precision_is_taken():
+    audio = torch.from_numpy(tones(LOW_HZ))
+    stems = s5cli.load("toy", device="cpu")([audio.half(), audio.bfloat16()])
+    assert [[stem.label for stem in found] for found in stems] == [["Speech"], ["Speech"]]
+
+
+def test_labels_are_a_list(clip):
+    with pytest.raises(UsageError, match=r"\['Speech'\]"):
+        s5cli.load("toy", device="cpu")(clip, labels="Speech")
+
+
+def test_what_is_public_is_listed():
+    assert {"load", "Scene", "Stem"} <= set(dir(s5cli))
+
+
+def test_messages_name_python_where_they_name_an_option(tmp_path):
+    path = write_tones(tmp_path / "b.wav", LOW_HZ, n_samples=4800, rate_hz=24_000)
+    knobs = tmp_path / "knobs.toml"
+    knobs.write_text('system = "baseline-1ch"\n[knobs]\n')
+    calls = {
+        "resample=True": lambda: s5cli.load("toy", device="cpu")(path),
+        "force_thresholds=True": lambda: s5cli.load("toy", device="cpu", thresholds=knobs),
+        "accept_licence=True": lambda: s5cli.load("baseline-1ch", device="cpu"),
+        "other_weights": lambda: check_weights(
+            Thresholds(knobs, {}, None, {"tagger": "a" * 64}, {}),
+            [{"part": "tagger", "file": "t", "sha256": "b" * 64, "licence": "own"}],
+        ),
+    }
+    for words, call in calls.items():
+        with pytest.raises(S5Error) as caught:
+            call()
+        assert words.replace("other_weights", "force_thresholds=True") in str(caught.value)
+        assert "--" in str(caught.value)
 
 
 def test_nan_in_a_tensor():
@@ -145,6 +197,9 @@ def test_thresholds(tmp_path, clip):
         ("share = 0.5\n", "no table [knobs]"),
         ("knobs = 3\n", "no table [knobs]"),
         ("[knobs\n", "no thresholds can be read"),
+        pytest.param("[knobs]\nshare = " + "[" * 5000, "no thresholds can be read", id="deep"),
+        pytest.param("[knobs]\nshare = 1" + "0" * 400, "no thresholds can be read", id="10^400"),
+        pytest.param("#" * 1_000_000, "no thresholds can be read", id="huge"),
         ("system = 3\n[knobs]\n", "system = 3"),
         ('system = "baseline-1ch"\n[knobs]\n', "made for system 'baseline-1ch', not 'toy'; --force-thresholds"),
     ],

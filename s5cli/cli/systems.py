@@ -70,21 +70,21 @@ def _parameters(entry: SystemEntry) -> int | None:
 
 def _part_parameters(part: PartEntry) -> int | None:
     """Built without memory for its weights; the configuration is the part's own, else what its file carries."""
-    import torch
-
     from s5cli.errors import WeightsError
-    from s5cli.weights.build import resolve
-    from s5cli.weights.checkpoint import read
+    from s5cli.weights.build import network_of
+    from s5cli.weights.checkpoint import blank, read
     from s5cli.weights.fetch import locate
+    from s5cli.weights.registry import user_path
 
-    network, path, config = resolve(part.network), locate(part.file), dict(part.config)
+    path, config = locate(part.file), dict(part.config)
     if part.file.package and path is None and not config:
         return None
     try:
         if not config and path is not None and path.suffix == ".safetensors":
             config = read(path).config
-        with torch.device("meta"):
-            return int(network(network.Config(**config)).nparams)
+        network: Any = network_of(part)
+        sized: Any = blank(network, network.Config(**config), path or user_path())
+        return int(sized.nparams)
     except (WeightsError, TypeError, ValueError):  # a listing says what it can
         return None
 
@@ -113,9 +113,9 @@ def _details(entry: SystemEntry, known: Registry) -> Table:
     from s5cli.knobs import setting
     from s5cli.study.rows import ablation_rows
     from s5cli.system import Streaming
-    from s5cli.weights.build import resolve
+    from s5cli.weights.build import flow_of
 
-    flow = resolve(entry.flow)
+    flow = flow_of(entry)
     comes_with = setting(flow.knobs, entry.knobs, flow.options, entry.options)
     defaults = comes_with.to_json()
     return {

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+DECLARED = ("knobs", "options", "drops", "ablation", "window_s")  # by every `s5cli.system.System`
+
+
 class Provenance(TypedDict):
     """Which weights a part of a system ran with."""
 
@@ -125,9 +128,9 @@ def flow_of(entry: SystemEntry) -> Any:
         WeightsError: it is no flow, or takes other parts.
     """
     flow, where = resolve(entry.flow), f"[system.{entry.name}] in weights.toml: flow = {entry.flow!r}"
-    if not (_is_called(flow) and all(isinstance(getattr(flow, name, None), Mapping) for name in ("knobs", "options"))):
-        raise WeightsError(f"{where} is no flow: a flow is a class with `knobs`, `options` and `__call__`")
-    _check_call(where, flow, {**dict.fromkeys(entry.parts), "setting": None})
+    if lacks := [name for name in DECLARED if not hasattr(flow, name)]:
+        raise WeightsError(f"{where} is no flow: it declares no {', '.join(lacks)}")
+    _check_call(where, flow, **dict.fromkeys(entry.parts), setting=None)
     return flow
 
 
@@ -155,9 +158,9 @@ def adapter_of(part: PartEntry) -> Any:
         WeightsError: it is no adapter, or takes other options.
     """
     adapter, where = resolve(part.adapter), f"[part.{part.name}] in weights.toml: adapter = {part.adapter!r}"
-    if not _is_called(adapter) or hasattr(adapter, "Config"):
-        raise WeightsError(f"{where} is no adapter: an adapter is a class with `__call__`, and no network")
-    _check_call(where, adapter, {"network": None, "device": None, **part.options})
+    if hasattr(adapter, "Config") or hasattr(adapter, "knobs"):
+        raise WeightsError(f"{where} is no adapter but a network or a flow")
+    _check_call(where, adapter, None, device=None, **part.options)
     return adapter
 
 
@@ -180,13 +183,9 @@ def resolve(text: str) -> Any:
     return found
 
 
-def _is_called(kind: type) -> bool:
-    return any("__call__" in vars(base) for base in kind.__mro__)
-
-
-def _check_call(where: str, kind: Any, arguments: Mapping[str, Any]) -> None:
+def _check_call(where: str, kind: Any, *network: None, **given: Any) -> None:
     try:
-        inspect.signature(kind).bind(**arguments)
+        inspect.signature(kind).bind(*network, **given)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{where} does not take what its section gives it ({error})") from error
 

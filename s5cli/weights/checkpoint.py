@@ -174,8 +174,12 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return WeightsError(f"{path} is damaged or not a checkpoint ({reason[:120]}); delete it and get it again")
+    return WeightsError(f"{path} is damaged or not a checkpoint ({_reason(error)}); delete it and get it again")
+
+
+def _reason(error: Exception) -> str:
+    """The beginning of what an exception says, which may be of any length."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
 # --- matching --------------------------------------------------------------------------------------------------------
@@ -247,16 +251,20 @@ def match(network_class: Any, checkpoint: Checkpoint, given: Mapping[str, Any]) 
         WeightsError: as `build_network`.
     """
     config = _config(network_class, dict(given) or checkpoint.config, checkpoint.path)
-    state = strip_prefix(checkpoint.tensors, _shapes(network_class, config, checkpoint.path))
+    state = strip_prefix(checkpoint.tensors, blank(network_class, config, checkpoint.path).state_dict())
     config = _config_from_state(network_class, state, config)
-    own = _shapes(network_class, config, checkpoint.path)
+    own = blank(network_class, config, checkpoint.path).state_dict()
     state = without_constants(state, own, getattr(network_class, "stored_constants", ()))
     _refuse(mismatches(state, own), network_class, checkpoint.path)
     return config, state
 
 
-def _shapes(network_class: Any, config: Any, path: Path) -> dict[str, Tensor]:
-    """The network's state on the meta device: names and shapes only."""
+def blank(network_class: Any, config: Any, path: Path) -> nn.Module:
+    """The network on the meta device: names and shapes only.
+
+    Raises:
+        WeightsError: there is none of that configuration; `path` is the file that is blamed.
+    """
     n_modules = itertools.count(1)
 
     def refuse_too_many(*_: object) -> None:
@@ -264,7 +272,7 @@ def _shapes(network_class: Any, config: Any, path: Path) -> dict[str, Tensor]:
             raise ValueError(f"more than {MOST_MODULES} modules")
 
     with torch.device("meta"), register_module_module_registration_hook(refuse_too_many):
-        return _construct(network_class, config, path).state_dict()
+        return _construct(network_class, config, path)
 
 
 def _config(network_class: Any, values: Mapping[str, Any], path: Path) -> Any:
@@ -278,14 +286,18 @@ def _config(network_class: Any, values: Mapping[str, Any], path: Path) -> Any:
     try:
         return network_class.Config(**tuples)
     except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: its configuration is not one of {network_class.__name__} ({error})") from error
+        raise WeightsError(
+            f"{path}: its configuration is not one of {network_class.__name__} ({_reason(error)})"
+        ) from error
 
 
 def _construct(network_class: Any, config: Any, path: Path) -> nn.Module:
     try:
         network: nn.Module = network_class(config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:  # what torch says of impossible sizes
-        raise WeightsError(f"{path}: no {network_class.__name__} can be built from {config} ({error})") from error
+        raise WeightsError(
+            f"{path}: no {network_class.__name__} can be built from {str(config)[:300]} ({_reason(error)})"
+        ) from error
     return network
 
 

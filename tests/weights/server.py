@@ -20,6 +20,8 @@ class Page:
     ranges: bool = True
     cut_after: list[int] = field(default_factory=list)  # bytes sent by the first answers before the connection is cut
     status: int = 200
+    refusals: list[int] = field(default_factory=list)  # statuses of the first answers
+    says_length: bool = True
     lies_about_start: bool = False
 
     @property
@@ -85,8 +87,11 @@ class Server:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         self.asked.append(Asked(request.command, request.path, request.headers.get("Range")))
         page = self.pages.get(request.path)
-        if page is None or page.status != 200:
-            request.send_response(page.status if page else 404)
+        status = 404 if page is None else page.refusals.pop(0) if page.refusals else page.status
+        if page is None or status != 200:
+            request.send_response(status)
+            for name, value in page.headers.items() if page else ():
+                request.send_header(name, value)
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
@@ -112,7 +117,10 @@ class Server:
             request.send_header("ETag", page.tag)
         for name, value in page.headers.items():
             request.send_header(name, value)
-        request.send_header("Content-Length", str(total - start))
+        if page.says_length:
+            request.send_header("Content-Length", str(total - start))
+        else:
+            request.send_header("Connection", "close")
         request.end_headers()
         if request.command == "GET":
             self._body(request, page, start)

@@ -4,6 +4,7 @@ import io
 import stat
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,6 +99,26 @@ def test_a_hostile_or_damaged_archive_leaves_nothing(server: Server, content: by
     assert sorted(home.parent.iterdir()) in (before, sorted([*before, home]))
     assert [path.name for path in home.rglob("*.ckpt")] == []
     assert not hashes.record_path().exists()
+
+
+@pytest.mark.parametrize(
+    ("member", "keys", "free", "expected"),
+    [
+        (bytes(64 << 20), {}, 1 << 40, "would grow from"),
+        (contents(5000), {"size_bytes": 4999}, 1 << 40, "has 5000 bytes, not the 4999"),
+        (contents(5000), {}, 4000, "only 4000 are free"),
+    ],
+)
+def test_a_member_of_a_size_that_cannot_be_is_refused_before_it_is_written(
+    member: bytes, keys: Table, free: int, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.zip").write_bytes(zipped({"a.ckpt": member}))
+    registry = known("https://nowhere.invalid/x.zip", member="a.ckpt", **keys)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    monkeypatch.setattr("shutil.copyfileobj", lambda *_: pytest.fail("it is being written"))
+    with pytest.raises(DownloadError, match=expected):
+        own.give(registry.file("tagger"), tmp_path / "x.zip", registry)
+    assert left() == []
 
 
 def test_an_archive_that_the_user_has_is_taken_instead(tmp_path: Path) -> None:

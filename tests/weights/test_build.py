@@ -10,11 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from s5cli.cli import exit_code
 from s5cli.errors import NeedsTrainingError, UsageError, WeightsError
-from s5cli.weights import fetch, hashes
+from s5cli.weights import fetch, hashes, own
+from s5cli.weights import registry as registries
 from s5cli.weights.build import build, provenance, resolve
 from s5cli.weights.device import resolve_device
-from s5cli.weights.registry import Registry, parse
+from s5cli.weights.registry import Registry, Table, parse
 from tests.weights import tiny
 from tests.weights.server import Server
 from tests.weights.tiny import Tiny, TinyConfig, save_lightning, state_of
@@ -45,7 +47,7 @@ def test_a_system_is_put_together(registry: Registry) -> None:
     assert (tagger.gain, separator.gain) == (1.0, 2.0)
     assert tagger.device == torch.device("cpu")
     assert not tagger.network.training
-    assert dict(system.setting.values) == {"drop": 0.25, "gate": -20}  # type: ignore[attr-defined]
+    assert dict(system.setting.values) == {"drop": 0.25, "gate": -20, "top": 1}  # type: ignore[attr-defined]
 
 
 def test_thresholds_go_before_the_section(registry: Registry) -> None:
@@ -111,6 +113,59 @@ def test_the_packaged_systems_name_both_commands() -> None:
 def test_a_name_that_leads_nowhere_is_told(text: str) -> None:
     with pytest.raises(WeightsError, match=text):
         resolve(text)
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ({"network": "os:system"}, "is no class"),
+        (
+            {"network": "subprocess:Popen"},
+            r"\[part.tagger\] in weights.toml: network = 'subprocess:Popen' is no network",
+        ),
+        ({"network": f"{tiny.HERE}:Adapter"}, "is no network"),
+        ({"network": "torch.nn:ReLU"}, "is no network"),
+        ({"adapter": "os:system"}, "is no class"),
+        ({"adapter": "subprocess:Popen"}, "does not take what its section gives it"),
+        ({"adapter": f"{tiny.HERE}:Tiny"}, "is no adapter"),
+        ({"adapter": "..x:Y"}, "names nothing that can be imported"),
+        ({"adapter": "tests.weights.unimportable:Y"}, "names nothing that can be imported.*loud"),
+        ({"options": {"gian": 2}}, "unexpected keyword argument 'gian'"),
+        ({"config": {"with": 2}}, r"its configuration has 'with', Tiny has not \(did you mean 'width'\?\)"),
+    ],
+)
+def test_a_part_may_only_name_what_fits(part: Table, expected: str, tmp_path: Path) -> None:
+    torch.save(state_of(Tiny(TinyConfig())), tmp_path / "a.ckpt")
+    content = tiny.tables({"tagger": {"path": str(tmp_path / "a.ckpt")}})
+    content["part"]["tagger"] |= part
+    with pytest.raises(WeightsError, match=expected):
+        build("tiny", registry=parse(content, Path()))
+
+
+@pytest.mark.parametrize(
+    ("flow", "expected"),
+    [("os:system", "is no class"), ("fractions:Fraction", "is no flow"), (f"{tiny.HERE}:Adapter", "is no flow")],
+)
+def test_a_system_may_only_name_a_flow(flow: str, expected: str) -> None:
+    with pytest.raises(WeightsError, match=expected):
+        build("tiny", registry=tiny.registry_of({"tagger": {"path": "/nowhere"}}, flow=flow))
+
+
+@pytest.mark.parametrize(
+    "line", ["systems", "systems tiny", "separate examples -o {out} --system tiny", "weights list"]
+)
+@pytest.mark.parametrize("name", ["os:system", "subprocess:Popen"])
+def test_no_command_dies_of_a_registry_that_names_a_program(
+    line: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(state_of(Tiny(TinyConfig())), tmp_path / "a.ckpt")
+    content = tiny.tables({"tagger": {"path": str(tmp_path / "a.ckpt")}})
+    content["part"]["tagger"]["network"] = name
+    registries.user_path().parent.mkdir(parents=True)
+    registries.user_path().write_text(own.to_toml(content))
+    code = exit_code(line.format(out=tmp_path / "out").split())
+    said = capsys.readouterr().err
+    assert (code, said) == (0, "") or (code == 2 and name in said and said.count("\n") == 1)
 
 
 def test_the_registry_needs_no_torch() -> None:

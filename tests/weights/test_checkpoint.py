@@ -1,13 +1,20 @@
 """Checkpoint files in every form, and networks that take them exactly or not at all."""
 
 import json
+import resource
+import time
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from s5cli.errors import WeightsError
+from s5cli.nn.cnn_tagger import CNNTagger
+from s5cli.nn.m2d import M2DTagger1ch
 from s5cli.weights import checkpoint
 from tests.weights import tiny
 from tests.weights.tiny import Foreign, Other, Sized, Tiny, TinyConfig, save_lightning, state_of
@@ -164,12 +171,95 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "is not there" in refused(tmp_path / "x.ckpt")
 
 
-@pytest.mark.parametrize("config", ["[1]", "{"])
+@pytest.mark.parametrize("config", ["[1]", "{", "[" * 100_000])
 def test_a_damaged_configuration_in_the_file_is_refused(
     config: str, tmp_path: Path, state: dict[str, torch.Tensor]
 ) -> None:
     save_file(state, tmp_path / "x.safetensors", {"config": config})
     assert "config" in refused(tmp_path / "x.safetensors")
+
+
+# --- sizes that cannot be --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """The test may take 200 MB and ten seconds at most."""
+    before_kib, began_s = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    yield
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 200_000
+    assert time.process_time() - began_s < 10
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize(
+    ("network", "config", "expected"),
+    [
+        (CNNTagger, {"outputs": 10**6}, "instead of"),
+        (CNNTagger, {"n_mels": 10**6}, "instead of"),
+        (M2DTagger1ch, {"depth": 10**9}, "more than 10000 modules"),
+        (CNNTagger, {"outputs": 10**400}, "no CNNTagger can be built"),
+    ],
+)
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_configuration_of_a_huge_network_takes_no_memory(
+    network: Any, config: dict[str, int], expected: str, inside: bool, tmp_path: Path
+) -> None:
+    state = CNNTagger(CNNTagger.Config()).state_dict()
+    save_file(state, tmp_path / "x.safetensors", {"config": json.dumps(config if inside else {})})
+    assert expected in refused(tmp_path / "x.safetensors", network, **({} if inside else config))
+
+
+def regrown(source: Path, target: Path, member: str, mebibytes: int, compression: int) -> Path:
+    """The same zip with so many zeros more in one of its members."""
+    with zipfile.ZipFile(source) as small, zipfile.ZipFile(target, "w", compression) as archive:
+        for name in small.namelist():
+            with archive.open(name, "w", force_zip64=True) as file:
+                file.write(small.read(name))
+                for _ in range(mebibytes if name.endswith(member) else 0):
+                    file.write(bytes(1 << 20))
+    return target
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("foreign", [True, False])
+def test_a_storage_that_is_larger_than_its_tensors_is_refused(foreign: bool, tmp_path: Path) -> None:
+    torch.save({"state_dict": {"w": torch.zeros(3)}, "x": Foreign() if foreign else 1}, tmp_path / "y.ckpt")
+    path = regrown(tmp_path / "y.ckpt", tmp_path / "x.ckpt", "data/0", 300, zipfile.ZIP_STORED)
+    assert f"a storage of {(300 << 20) + 12} bytes for tensors of 12" in refused(path)
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("form", ["zip", "old"])
+def test_a_tensor_that_is_larger_than_its_storage_is_refused(form: str, tmp_path: Path) -> None:
+    wide = torch.zeros(1).expand(1 << 40)
+    torch.save({"w": wide}, tmp_path / "x.ckpt", _use_new_zipfile_serialization=form == "zip")
+    assert "larger than" in refused(tmp_path / "x.ckpt")
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_many_tensors_of_one_storage_take_its_memory_once(tmp_path: Path) -> None:
+    base = torch.zeros(1 << 20)
+    torch.save({str(number): base.view(-1) for number in range(500)}, tmp_path / "x.ckpt")
+    assert len(checkpoint.read(tmp_path / "x.ckpt").tensors) == 500
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("member", ["data.pkl", "data/0"])
+def test_a_zip_that_would_grow_is_refused(member: str, tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(3)}, tmp_path / "y.ckpt")
+    path = regrown(tmp_path / "y.ckpt", tmp_path / "x.ckpt", member, 300, zipfile.ZIP_DEFLATED)
+    assert "would become larger than the file" in refused(path)
+
+
+def test_a_list_of_tensors_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(3), "x": "x" * (17 << 20)}, tmp_path / "x.ckpt")
+    assert "data.pkl has" in refused(tmp_path / "x.ckpt")
+
+
+def test_a_safetensors_file_of_another_name_is_read(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    save_file(state, tmp_path / "x.ckpt")
+    assert same(build(tmp_path / "x.ckpt"), state)
 
 
 # --- the prefix rule -------------------------------------------------------------------------------------------------

@@ -137,6 +137,21 @@ def test_a_file_in_place_of_a_download(tmp_path: Path) -> None:
     assert s5("weights", "path", "m2dat-1c").stdout.strip() == str(tagger)
 
 
+def test_embedded_files_are_verified() -> None:
+    rows = {row["file"]: row["status"] for row in json.loads(s5("weights", "verify", "--json").stdout)}
+    assert {rows[name] for name in ("tagger-1ch", "tagger-4ch", "tagger-4ch-zero", "separator-a", "separator-b")} == {
+        "ok"
+    }
+
+
+def test_what_is_no_checkpoint_is_not_added(tmp_path: Path) -> None:
+    (tmp_path / "page.ckpt").write_bytes(b"<html>please log in</html>")
+    said = s5("weights", "add", "resunetk", str(tmp_path / "page.ckpt"), code=2).stderr
+    assert "page.ckpt is damaged or not a checkpoint" in said
+    assert "sha256" in s5("weights", "add", "mine", "http://example.org/a.ckpt", code=2).stderr
+    assert not registry.user_path().exists()
+
+
 def test_what_needs_training_is_told_beside_what_was_fetched(tmp_path: Path) -> None:
     networks = {"m2dat-1c": M2DTagger1ch, "resunetk": ResUNetK}
     given = [f"--file={name}={write_hollow(tmp_path / name, network)}" for name, network in networks.items()]

@@ -3,11 +3,12 @@
 import hashlib
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from s5cli.errors import DownloadError, NeedsTrainingError, OutputError, WeightsError
-from s5cli.weights import fetch, hashes, licence, places
+from s5cli.weights import fetch, hashes, http, licence, places
 from s5cli.weights.fetch import Access
 from s5cli.weights.registry import Registry, Table
 from tests.weights.server import Server
@@ -137,12 +138,97 @@ def test_a_file_that_changed_on_this_machine_is_refused(server: Server) -> None:
         get(known(url))
 
 
-@pytest.mark.parametrize("status", [404, 403, 500])
-def test_a_refusal_is_told(server: Server, status: int) -> None:
+@pytest.mark.parametrize(("status", "times"), [(404, 1), (403, 1), (416, 1), (500, 3), (503, 3)])
+def test_a_refusal_is_told(server: Server, status: int, times: int) -> None:
     url = server.put("/a.ckpt", b"", status=status)
     with pytest.raises(DownloadError, match=f"answered {status}"):
         get(known(url))
     assert left() == []
+    assert len(server.asked) == times
+
+
+# --- servers that falter or lie --------------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_busy_is_asked_again_after_a_pause(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused: list[float] = []
+    monkeypatch.setattr(http, "PAUSES_S", (1.0, 2.0, 4.0))
+    monkeypatch.setattr("time.sleep", paused.append)
+    url = server.put("/a.ckpt", CONTENT, refusals=[503, 500], headers={"Retry-After": "3"})
+    assert get(known(url)).read_bytes() == CONTENT
+    assert paused == [3.0, 4.0]
+    url = server.put("/b.ckpt", CONTENT, refusals=[503], headers={"Retry-After": "1000000"})
+    get(registry_of({"b": {"source": url}}), "b")
+    assert paused[2:] == [http.LONGEST_PAUSE_S]
+
+
+def test_a_server_that_always_answers_another_range_is_left(server: Server) -> None:
+    url = server.put("/a.ckpt", CONTENT, cut_after=[100_000] * 50, lies_about_start=True)
+    with pytest.raises(DownloadError, match="another part or version"):
+        get(known(url))
+    assert len(server.asked) < 8
+    assert left() == []
+
+
+@pytest.mark.parametrize("page", [b"<html>please log in</html>", b"", b"{}", CONTENT[:1000]])
+def test_what_is_no_checkpoint_is_not_believed(server: Server, page: bytes) -> None:
+    url = server.put("/a.ckpt", page)
+    with pytest.raises(
+        DownloadError, match=r"no checkpoint, it begins with .*; get it by hand .*`s5 weights add tagger"
+    ):
+        get(known(url))
+    assert left() == []
+    assert hashes.recorded(url) is None
+    server.put("/a.ckpt", CONTENT)
+    assert get(known(url)).read_bytes() == CONTENT
+
+
+def test_a_download_that_was_never_verified_is_read_before_it_is_believed(server: Server) -> None:
+    registry = known(server.put("/a.ckpt", CONTENT))
+    stored = fetch.stored_path(registry.file("tagger"))
+    stored.parent.mkdir(parents=True)
+    stored.write_bytes(b"<html>")
+    with pytest.raises(DownloadError, match="no checkpoint"):
+        get(registry)
+
+
+def test_the_size_is_said_before_the_first_byte(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    url = server.put("/a.ckpt", CONTENT, cut_after=[1000])
+    get(known(url))
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"fetching {url}: 300.0 kB (")
+    assert shown.count("fetching") == 1
+
+
+def test_another_size_than_the_registry_has_is_refused_at_once(server: Server) -> None:
+    url = server.put("/a.ckpt", CONTENT)
+    with pytest.raises(DownloadError, match=r"has 300000 bytes, not the 5000 that weights\.toml says"):
+        get(known(url, size_bytes=5000))
+    assert left() == []
+
+
+def test_what_does_not_fit_onto_the_disk_is_not_begun(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = server.put("/a.ckpt", CONTENT)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(OutputError, match=r"has 300\.0 kB, but only 1\.0 kB are free"):
+        get(known(url))
+    assert left() == []
+
+
+@pytest.mark.parametrize("size_bytes", [None, 100_000])
+def test_a_server_that_does_not_stop_is_stopped(
+    server: Server, size_bytes: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "MOST_UNANNOUNCED_BYTES", 200_000)
+    monkeypatch.setattr(http, "BLOCK_BYTES", 10_000)
+    url = server.put("/a.ckpt", CONTENT, says_length=False)
+    with pytest.raises(DownloadError, match=f"sends more than {size_bytes or 200_000} bytes"):
+        get(known(url, **({"size_bytes": size_bytes} if size_bytes else {})))
+
+
+def test_a_file_of_unknown_length_is_fetched(server: Server) -> None:
+    url = server.put("/a.ckpt", CONTENT, says_length=False)
+    assert get(known(url)).read_bytes() == CONTENT
 
 
 def test_a_server_that_is_not_there_is_told() -> None:

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from s5cli.errors import DownloadError, WeightsError
+from s5cli.errors import DownloadError, OutputError, WeightsError
 from s5cli.weights import fetch, hashes, hub, own
 from s5cli.weights.fetch import Access
 from tests.weights.server import Server
@@ -68,6 +69,21 @@ def test_what_the_hub_has_not_is_told_in_one_line(stand_in: Server) -> None:
         get("hf://lab/taggers/other.safetensors@v1")
     assert str(caught.value).startswith("hf://lab/taggers/other.safetensors@v1: ")
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_checkpoint_is_not_believed(stand_in: Server) -> None:
+    put(stand_in, "page.ckpt", b"<html>log in</html>")
+    with pytest.raises(DownloadError, match="no checkpoint"):
+        get("hf://lab/taggers/page.ckpt@v1")
+    assert hub.cached("hf://lab/taggers/page.ckpt@v1") is None
+    assert hashes.recorded("hf://lab/taggers/page.ckpt@v1") is None
+
+
+def test_what_does_not_fit_onto_the_disk_is_not_begun(stand_in: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(OutputError, match=r"has 5\.0 kB, but only 1\.0 kB are free"):
+        get("hf://lab/taggers/model.safetensors@v1")
+    assert stand_in.gets == []
 
 
 @pytest.mark.parametrize("url", ["hf://lab/model.safetensors@v1", "hf://lab/taggers/model.safetensors", "hf://lab"])

@@ -1,5 +1,6 @@
 """What a registry file may say, what it may not, and the user's own file over the packaged one."""
 
+import math
 import tomllib
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s5cli.errors import UsageError, WeightsError
+from s5cli.cli import exit_code
+from s5cli.errors import S5Error, UsageError, WeightsError
 from s5cli.nn.m2d import M2DTagger1ch
-from s5cli.weights import own, registry
+from s5cli.weights import fetch, hashes, own, registry
 from s5cli.weights.registry import Table, is_inside, parse
-from tests.weights.tiny import registry_of, tables, write_hollow
+from tests.weights.tiny import contents, registry_of, tables, write_hollow
 
 FILES = {"tagger": {"source": "https://example.org/a.zip", "member": "a.ckpt", "sha256": "ab" * 32, "size_bytes": 3}}
 
@@ -72,6 +74,17 @@ def broken(kind: str, name: str, **keys: object) -> dict[str, Table]:
         (broken("file", "tagger", source="package:../x"), "package:../x"),
         (broken("file", "tagger", source="trained-by:a/b"), "trained-by:a/b"),
         (broken("file", "tagger", member="../a.ckpt"), "points outside"),
+        (broken("file", "tagger", source="http://[::1/x"), "is no url: 'http://[::1/x'"),
+        (broken("file", "tagger", source="https://example.org:port/x"), "is no url"),
+        (broken("file", "tagger", source="https:x"), "is no url"),
+        (broken("file", "tagger", source="https://example.org/a b"), "is no url"),
+        (broken("file", "tagger", source="https://example.org/a\x1b[2J"), "is no url"),
+        (broken("file", "tagger", source="hf://lab"), "hf://OWNER/REPO/FILE@REVISION"),
+        (broken("file", "tagger", source="http://example.org/x", sha256=None), "anybody on the way may change"),
+        (broken("file", "tagger", sha256="ab"), "64 hexadecimal digits"),
+        (broken("file", "tagger", path="~nobody-of-this-name/x"), "home directory"),
+        (broken("file", "tagger", path="a\0b"), "which no file can have"),
+        (broken("file", "x" * 101, source="package:a", licence="free"), "made of letters"),
         (broken("file", "tagger", sha265="x"), "did you mean 'sha256'"),
         (broken("file", "tagger", size_bytes="3"), "type int"),
         (broken("file", "../x", source="package:a", licence="free"), "made of letters"),
@@ -92,12 +105,50 @@ def test_a_wrong_entry_is_named(content: dict[str, Table], expected: str) -> Non
     assert str(caught.value).startswith("some/weights.toml: [")
 
 
-@pytest.mark.parametrize("text", ["[file", "file = 3", "[sytem.x]\na = 1", "\x00"])
+@pytest.mark.parametrize("url", ["http://localhost/a", "http://127.0.0.1:80/a", "http://[::1]/a", "https://x.org/a"])
+def test_what_nobody_can_change_on_the_way_needs_no_hash(url: str) -> None:
+    assert registry_of({"tagger": {"source": url}}).file("tagger").url == url
+
+
+def test_plain_http_is_taken_with_a_hash() -> None:
+    assert registry_of({"tagger": {"source": "http://example.org/a", "sha256": "ab" * 32}}).file("tagger").sha256
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[file", "file = 3", "[sytem.x]\na = 1", "\x00"),
+        pytest.param("[system.x]\nknobs = " + "[" * 5000, id="deep array"),
+        pytest.param("[system.x]\nknobs = " + "{a=" * 40 + "1" + "}" * 40, id="deep table"),
+        pytest.param("[system.x]\nknobs." + "a." * 4000 + "a = 1", id="deep dotted key"),
+        pytest.param("[system.x]\n" + "a." * 100_000 + "a = 1", id="a line without end"),
+        pytest.param("[system.x]\n" + "#\n" * 200_000, id="huge"),
+        pytest.param("[file.x]\nsize_bytes = 1" + "0" * 400, id="10^400"),
+        pytest.param("[file.x]\nsize_bytes = 1" + "0" * 5000, id="10^5000"),
+    ],
+)
 def test_a_damaged_own_file_is_named(text: str) -> None:
     registry.user_path().parent.mkdir(parents=True)
     registry.user_path().write_text(text)
     with pytest.raises(WeightsError, match=str(registry.user_path())):
         registry.registry()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 9000 + "]" * 9000, '{"a": 1', '{"a": 1}', "[]"])
+def test_a_damaged_record_of_hashes_is_named(text: str) -> None:
+    hashes.record_path().parent.mkdir(parents=True)
+    hashes.record_path().write_text(text)
+    with pytest.raises(WeightsError, match=str(hashes.record_path())):
+        hashes.recorded("x")
+
+
+@pytest.mark.parametrize("path", ["/" + "x" * 300, "/dev/null/x", "/" + "x/" * 3000])
+def test_a_path_that_cannot_be_is_missing(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    registry.user_path().parent.mkdir(parents=True)
+    registry.user_path().write_text(own.to_toml({"file": {"m2dat-1c": {"path": path}}}))
+    assert fetch.status(registry.registry().file("m2dat-1c")) == "missing"
+    assert exit_code(["weights", "list"]) == 0
+    assert exit_code(["weights", "remove", "m2dat-1c"]) == 0
 
 
 # --- the user's own --------------------------------------------------------------------------------------------------
@@ -154,6 +205,52 @@ def test_own_sections_are_added_used_and_removed(tmp_path: Path) -> None:
     assert registry.registry() == parse(registry.read(registry.packaged_path()), Path())
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"knobs": {"gate": -math.inf}}, "knob 'gate' is -inf"),
+        ({"knobs": {"drap": 1}}, "did you mean 'drop'"),
+        ({"options": {"stages": 9}}, "stages"),
+        ({"parts": {}}, "missing a required argument: 'tagger'"),
+        ({"flow": "os:system"}, "'os:system' in weights.toml is no class"),
+    ],
+)
+def test_a_system_that_cannot_run_is_not_added(changes: Table, expected: str, tmp_path: Path) -> None:
+    content = tables({"tagger": {"source": "https://example.org/a.ckpt"}}, **changes)
+    (tmp_path / "mine.toml").write_text(own.to_toml(content))
+    with pytest.raises(S5Error, match=expected):
+        own.add_sections(tmp_path / "mine.toml")
+    assert not registry.user_path().exists()
+
+
+def test_a_knob_may_be_infinite_where_its_range_is(tmp_path: Path) -> None:
+    content = tables({"tagger": {"source": "https://example.org/a.ckpt"}}, knobs={"top": math.inf})
+    (tmp_path / "mine.toml").write_text(own.to_toml(content))
+    own.add_sections(tmp_path / "mine.toml")
+    assert registry.registry().system("tiny").knobs == {"top": math.inf}
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>log in</html>", b"(lp0\n.", b"\x80\x02e.", contents(200)])
+def test_a_checkpoint_that_does_not_fit_is_not_added(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "mine.ckpt").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"mine\.ckpt (is damaged or not|does not hold the weights of CNNTagger)"):
+        own.add_file("tagger-1ch", str(tmp_path / "mine.ckpt"))
+    (tmp_path / "mine.toml").write_text(f'[file.tagger-1ch]\npath = "{tmp_path}/mine.ckpt"\nlicence = "cc-by-4.0"\n')
+    with pytest.raises(WeightsError, match=r"mine\.ckpt"):
+        own.add_sections(tmp_path / "mine.toml")
+    assert not registry.user_path().exists()
+
+
+def test_a_checkpoint_must_have_the_hash_that_was_given(tmp_path: Path) -> None:
+    (tmp_path / "mine.ckpt").write_bytes(contents(200))
+    sha256 = hashes.sha256_of(tmp_path / "mine.ckpt")
+    with pytest.raises(WeightsError, match=f"its sha256 is {sha256}, not 0000"):
+        own.add_file("mine", str(tmp_path / "mine.ckpt"), sha256="0" * 64)
+    assert not registry.user_path().exists()
+    said = own.add_file("mine", str(tmp_path / "mine.ckpt"), sha256=sha256.upper())
+    assert said == f": no part uses it yet, 104 numbers in 1 tensors, 200 bytes, sha256 {sha256}"
+
+
 def test_what_is_still_needed_is_not_removed(tmp_path: Path) -> None:
     own.add_file("extra", "hf://o/r/f.safetensors@v1")
     (tmp_path / "p.toml").write_text('[part.p]\nnetwork = "a:B"\nadapter = "a:C"\nfile = "extra"\n')
@@ -184,7 +281,7 @@ def test_sections_that_lead_nowhere_are_refused_and_nothing_is_written(tmp_path:
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 _VALUES = st.recursive(
-    st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | _TEXT,
+    st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | _TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
     max_leaves=8,
 )

@@ -7,7 +7,7 @@ import pytest
 
 import s5cli
 from s5cli.knobs import setting
-from s5cli.weights import fetch, registry
+from s5cli.weights import fetch, hashes, registry
 from s5cli.weights.build import resolve
 from s5cli.weights.registry import PartEntry, SystemEntry, parse, read
 
@@ -49,6 +49,11 @@ def test_embedded_checkpoints_and_their_entries_are_one_to_one() -> None:
     named = {f"{file.package}.safetensors" for file in KNOWN.files.values() if file.package}
     assert named == {path.name for path in (PACKAGE / "compact").glob("*.safetensors")}
     assert all(fetch.status(file) == "embedded" for file in KNOWN.files.values() if file.package)
+
+
+def test_the_sums_of_embedded_checkpoints_are_fresh() -> None:
+    found = {path.name: hashes.sha256_of(path) for path in (PACKAGE / "compact").glob("*.safetensors")}
+    assert dict(hashes.embedded()) == found, f"a checkpoint was exchanged; run `{hashes.RENEW}`"
 
 
 def test_recipes_that_the_registry_names_exist() -> None:

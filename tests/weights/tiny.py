@@ -1,9 +1,10 @@
 """Networks, adapters and flows as small as can be, for what has nothing to do with their size."""
 
 import json
+import math
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from s5cli.knobs import Knob, Option, Setting
+from s5cli.knobs import AblationRow, Knob, Option, Setting
+from s5cli.trace import Drop
 from s5cli.weights.registry import Registry, Table, parse
 
 HERE = "tests.weights.tiny"
@@ -59,19 +61,21 @@ class Adapter:
     def __init__(self, network: nn.Module, device: torch.device, gain: float = 1.0) -> None:
         self.network, self.device, self.gain = network, device, gain
 
-    def __call__(self, scenes: Sequence[Any]) -> list[Any]:
-        return [self.network(scene) for scene in scenes]
-
 
 class Flow:
-    knobs: ClassVar[Mapping[str, Knob]] = {"drop": Knob(0.5, 0, 1, per_class=True), "gate": Knob(-30, -60, 0)}
+    knobs: ClassVar[Mapping[str, Knob]] = {
+        "drop": Knob(0.5, 0, 1, per_class=True),
+        "gate": Knob(-30, -60, 0),
+        "top": Knob(1, 0, math.inf),
+    }
     options: ClassVar[Mapping[str, Option]] = {"stages": Option(3, "how many", low=1, high=5)}
+
+    drops: ClassVar[Mapping[str, Drop]] = {}
+    ablation: ClassVar[tuple[AblationRow, ...]] = ()
+    window_s: ClassVar[float | None] = None
 
     def __init__(self, *, tagger: Adapter, separator: Adapter | None = None, setting: Setting) -> None:
         self.tagger, self.separator, self.setting = tagger, separator, setting
-
-    def __call__(self, scenes: Sequence[Any]) -> Any:
-        return self.tagger(scenes)
 
 
 class Foreign:
