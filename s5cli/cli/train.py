@@ -49,7 +49,7 @@ def train(
     except ModuleNotFoundError as error:
         raise UsageError(f"s5 train needs {error.name}; pip install 's5cli[train]'") from error
     from s5cli.synth.library import Library
-    from s5cli.train.start import initial_network, install
+    from s5cli.train.start import initial_network, install, is_first
     from s5cli.weights.fetch import Access
     from s5cli.weights.licence import on_terminal
 
@@ -60,4 +60,5 @@ def train(
         out, devices, accelerator, precision, workers, threads, minutes, lambda line: print(line, file=sys.stderr)
     )
     finished = run(chosen, network, library, held, options)
-    print(install(chosen, finished) or finished)
+    if is_first():
+        print(install(chosen, finished) or finished)

@@ -60,12 +60,17 @@ def _with_more_inputs(small: Tensor, large: Tensor) -> Tensor:
     return torch.nn.functional.pad(small, (0, 0, 0, 0, 0, large.shape[1] - small.shape[1]))
 
 
+def is_first() -> bool:
+    """Whether this process is the one of a run's that speaks and installs."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
 def install(recipe: Recipe, weights: Path) -> Path | None:
     """Copies a finished run to where the registry looks for the file that the recipe makes, if it makes one.
 
-    A run that was stopped early takes nobody's place, and of several processes the first copies.
+    A run that was stopped early takes nobody's place.
     """
-    if recipe.installs is None or (torch.distributed.is_initialized() and torch.distributed.get_rank()):
+    if recipe.installs is None:
         return None
     done = int(checkpoint.read_metadata(weights)["steps"])
     if done < recipe.schedule.steps:

@@ -29,7 +29,7 @@ def parse(url: str) -> HubFile:
     HubFile(repo='lab/taggers', name='small/model.safetensors', revision='v1.0')
     """
     found = re.fullmatch(r"hf://([^/@]+/[^/@]+)/([^@]+)@([^@]+)", url)
-    if not found:
+    if not found or ".." in url:
         raise WeightsError(f"{url!r} is not of the form hf://OWNER/REPO/FILE@REVISION")
     return HubFile(*found.groups())
 
@@ -39,7 +39,10 @@ def cached(url: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     file = parse(url)
-    found = try_to_load_from_cache(file.repo, file.name, cache_dir=_folder(), revision=file.revision)
+    try:
+        found = try_to_load_from_cache(file.repo, file.name, cache_dir=_path(), revision=file.revision)
+    except ValueError:  # no name that the hub has
+        return None
     return Path(found) if isinstance(found, str) else None
 
 
@@ -71,5 +74,9 @@ def forget(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def _path() -> Path:
+    return places.cache_dir() / "hub"
+
+
 def _folder() -> Path:
-    return places.make_folder(places.cache_dir() / "hub")
+    return places.make_folder(_path())

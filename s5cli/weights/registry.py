@@ -278,16 +278,16 @@ class _Reader:
         return {field: source if field == "url" else rest}
 
     def _check_url(self, where: str, url: str | None, has_hash: bool) -> None:
+        if url is None:
+            return
         try:
-            if url is None or (url.startswith("hf:") and hub.parse(url)):
-                return
             parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
+            whole = bool(hub.parse(url) if parts.scheme == "hf" else parts.hostname and parts.port != 0)
         except (ValueError, WeightsError) as error:
             raise self._wrong(where, f"has a source that is no url: {url!r} ({error})") from error
-        if not host or re.search(r"[\s\x00-\x1f\x7f]", url):
+        if not whole or re.search(r"[\s\x00-\x1f\x7f]", url):
             raise self._wrong(where, f"has a source that is no url: {url!r}")
-        if not http.is_safe(url) and not has_hash:
+        if parts.scheme == "http" and not http.is_safe(url) and not has_hash:
             raise self._wrong(
                 where, f"has a source that anybody on the way may change, {url!r}; use https or add sha256"
             )

@@ -41,12 +41,15 @@ def s5_train(*args):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
 
 
-def test_two_processes_share_a_run(recipe, material, tmp_path):
+def test_two_processes_share_a_run(recipe, material, tmp_path, monkeypatch):
     data = ("--sources", material, "--held-out", "", "--accelerator", "cpu")
+    recipe.write_text('installs = "resunetk-b"\n' + recipe.read_text())
+    monkeypatch.setenv("S5_DATA_DIR", str(tmp_path / "data"))
     done = s5_train(recipe, *data, "-o", tmp_path / "run", "--devices", 2, "--workers", 0)
     assert done.returncode == 0, done.stderr
     assert "step 3/3" in done.stderr
     assert done.stderr.count("step 3/3") == 1, "one of the two speaks"
+    assert done.stdout == f"{tmp_path}/data/trained/resunetk-b.safetensors\n", "one of the two installs"
     checkpoint.build_network(CNNTagger, checkpoint.read(tmp_path / "run" / "mine.safetensors"), {})
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from s5cli.errors import UsageError, WeightsError
 from s5cli.nn.cnn_tagger import CNNTagger, CNNTaggerConfig
@@ -340,14 +339,3 @@ def test_a_run_that_was_stopped_takes_no_finished_ones_place(library, tmp_path, 
     assert install(replace(TAGGER, installs="resunetk-b"), path) is None
     assert finished.read_bytes() == b"finished"
     assert f"stopped after 1 of {SCHEDULE.steps} steps, so not installed" in capsys.readouterr().err
-
-
-def test_of_several_processes_one_installs(tmp_path, monkeypatch):
-    monkeypatch.setenv("S5_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    save_file({"w": torch.zeros(1)}, tmp_path / "a.safetensors", {"steps": str(SCHEDULE.steps)})
-    for rank in (1, 0):
-        assert not (tmp_path / "data").exists()
-        monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
-        install(replace(TAGGER, installs="resunetk-b"), tmp_path / "a.safetensors")
-    assert [path.name for path in (tmp_path / "data" / "trained").iterdir()] == ["resunetk-b.safetensors"]

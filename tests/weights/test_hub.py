@@ -86,7 +86,17 @@ def test_what_does_not_fit_onto_the_disk_is_not_begun(stand_in: Server, monkeypa
     assert stand_in.gets == []
 
 
-@pytest.mark.parametrize("url", ["hf://lab/model.safetensors@v1", "hf://lab/taggers/model.safetensors", "hf://lab"])
+def test_a_name_that_the_hub_cannot_have_is_missing_and_makes_no_folder(home: Path) -> None:
+    url = "hf://lab--x/.git/model.safetensors@v1"
+    assert fetch.status(registry_of({"tagger": {"source": url}}).file("tagger")) == "missing"
+    assert not home.exists()
+    with pytest.raises(DownloadError, match=url):
+        get(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["hf://lab/model.safetensors@v1", "hf://lab/taggers/model.safetensors", "hf://lab", "hf://a/b/../c@v1"]
+)
 def test_an_incomplete_url_is_refused(url: str) -> None:
     with pytest.raises(WeightsError, match="OWNER/REPO/FILE@REVISION"):
         hub.parse(url)
