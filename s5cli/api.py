@@ -74,8 +74,8 @@ class LoadedSystem:
         """
         if isinstance(labels, str):
             raise UsageError(f"labels are a list, such as [{labels!r}], not one string")
-        queries = named_queries(labels, n_clips)
-        return self.system if queries is None else self.system.named(queries)
+        queries = queries_of(labels, n_clips)
+        return self.system if queries is None else self.system.with_queries(queries)
 
     def stream(self, blocks: Iterable[Samples | Tensor]) -> Iterator[list[Stem]]:
         """Consecutive blocks [4, t] at 32 kHz of one recording to the stems that are ready after each.
@@ -255,13 +255,13 @@ def read_thresholds(path: Path) -> Thresholds:
     return Thresholds(path, knobs, made_for, weights, options)
 
 
-def named_queries(labels: Sequence[str], n_clips: int) -> Queries | None:
+def queries_of(labels: Sequence[str], n_clips: int) -> Queries | None:
     """The same named classes asked of every clip, each with confidence 1; None where nothing is named.
 
     Raises:
         UsageError: an unknown class, or more than three.
 
-    >>> named_queries(["Speech", "Speech"], 1)
+    >>> queries_of(["Speech", "Speech"], 1)
     Queries(classes=array([[15, 15, -1]]), confidence=array([[1., 1., 0.]]))
     """
     if not labels:

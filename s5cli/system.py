@@ -40,7 +40,7 @@ class System(Protocol):
 
     def __call__(self, scenes: Sequence[Scene]) -> Decision: ...
 
-    def named(self, queries: Queries) -> System:
+    def with_queries(self, queries: Queries) -> System:
         """The same method for classes that a user named: they replace what taggers say, and nothing is dropped."""
 
 

@@ -82,7 +82,7 @@ class Toy:
                 waveforms[row, slot] = band(scene, CLASSES[asked.classes[row, slot]]) * gain[slot]
         return ToyDecision(Stems(asked.classes, asked.confidence, places(asked.classes), waveforms))
 
-    def named(self, queries: Queries) -> Toy:
+    def with_queries(self, queries: Queries) -> Toy:
         twin = copy.copy(self)
         twin.asked = queries
         return twin

@@ -76,7 +76,7 @@ class BothTags:
 
 
 @dataclass(frozen=True)
-class NamedTags:
+class GivenTags:
     """In the place of tags: classes that a user named, as sure of each as can be, in mixtures that are never silent."""
 
     queries: Queries
@@ -91,7 +91,7 @@ class NamedTags:
         return Candidates(self.queries.classes, sure, sure, active, active)
 
 
-def fuse(tags: BothTags | NamedTags, setting: Setting) -> Fused:
+def fuse(tags: BothTags | GivenTags, setting: Setting) -> Fused:
     """Propose, pair and rank.
 
     Shapes: probabilities [b, s, 19] of each tagger to queries [b, 3]. Raises as `propose` and `pair` do.

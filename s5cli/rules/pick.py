@@ -28,20 +28,20 @@ def pick(order: Ints, *values: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
         yield one.T.ravel().take(places).T
 
 
-def closing(keep: Bools) -> Ints:
+def compact_order(keep: Bools) -> Ints:
     """For each slot of the cleaned list its index in the old one, EMPTY beyond its end. Shapes: [b, s].
 
-    >>> closing(np.array([[False, True, True]]))
+    >>> compact_order(np.array([[False, True, True]]))
     array([[ 1,  2, -1]])
     """
     slots = keep.shape[1]
     number = sum((keep[:, slot] * (1 << slot) for slot in range(slots)), np.zeros(len(keep), dtype=np.int64))
-    return _closings(slots).take(number, axis=1).T
+    return _compact_orders(slots).take(number, axis=1).T
 
 
 @lru_cache
-def _closings(slots: int) -> Ints:
-    """`closing` for every way to keep some of the slots, read as a binary number with the first slot last. [s, 2^s]"""
+def _compact_orders(slots: int) -> Ints:
+    """`compact_order` for all ways to keep some of the slots, each a binary number with the first slot last. [s, 2^s]"""
     found = np.full((1 << slots, slots), EMPTY, dtype=np.int64)
     for number, row in enumerate(found):
         kept = [slot for slot in range(slots) if number >> slot & 1]

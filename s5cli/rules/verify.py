@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from s5cli.knobs import Setting
-from s5cli.rules.pick import closing, pick
+from s5cli.rules.pick import compact_order, pick
 from s5cli.scene import EMPTY, Bools, Floats, Queries
 
 
@@ -40,7 +40,7 @@ def compact(queries: Queries, keep: Bools) -> Queries:
     >>> compact(Queries(np.array([[3, 15, 7]]), np.array([[0.8, 0.4, 0.3]])), np.array([[True, False, True]]))
     Queries(classes=array([[ 3,  7, -1]]), confidence=array([[0.8, 0.3, 0. ]]))
     """
-    found = closing(keep)
+    found = compact_order(keep)
     kept = found != EMPTY
     classes, confidence = pick(np.maximum(found, 0), queries.classes, queries.confidence)
     return Queries(np.where(kept, classes, EMPTY), np.where(kept, confidence, 0.0))

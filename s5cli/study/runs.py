@@ -57,7 +57,7 @@ def results(
     waiting = iter(clips)
     for batch in held_batches(clips, batch_size):
         rows = list(islice(waiting, len(batch)))
-        asked = system if named is None else system.named(true_queries(rows, named))
+        asked = system if named is None else system.with_queries(true_queries(rows, named))
         for clip, scene, stems in zip(rows, batch, asked(batch).stems().clips(), strict=True):
             check_stems(stems, str(clip.mixture))
             yield scored(clip, scene, stems)

@@ -25,7 +25,7 @@ class Decision:
     tags: Tags
     slots: Slots  # [b, s]
     separated: Stems  # [b, s]
-    named: bool
+    given: bool
 
     def stems(self) -> Stems:
         """All of them."""
@@ -45,7 +45,7 @@ class Decision:
 
     def _query(self, row: int, slot: int, number: int) -> QueryTrace:
         confidence = float(self.slots.probability[row, slot])
-        stage = Stage("named") if self.named else Stage("proposed", {"p": confidence})
+        stage = Stage("named") if self.given else Stage("proposed", {"p": confidence})
         label = CLASSES[self.slots.classes[row, slot]]
         return QueryTrace(label, confidence, slot, (stage,), reported=number)
 
@@ -67,7 +67,7 @@ class Baseline:
         self.separator = separator
         self.setting = setting
         self.nparams = tagger.nparams + separator.nparams
-        self.tag: Tag | Named = Tag(tagger)
+        self.tag: Tag | GivenQueries = Tag(tagger)
         self.separate = Separate(separator)
 
     def __call__(self, scenes: Sequence[Scene]) -> Decision:
@@ -75,17 +75,17 @@ class Baseline:
         slots = official_slots(tags)
         found = self.separate(scenes, slots.classes)
         stems = Stems(slots.classes, slots.probability, places(slots.classes), found.waveforms)
-        return Decision(tags, slots, stems, named=isinstance(self.tag, Named))
+        return Decision(tags, slots, stems, given=isinstance(self.tag, GivenQueries))
 
-    def named(self, queries: Queries) -> Baseline:
+    def with_queries(self, queries: Queries) -> Baseline:
         """The same for classes that a user named, in place of what the tagger says."""
         twin = copy.copy(self)
-        twin.tag = Named(queries)
+        twin.tag = GivenQueries(queries)
         return twin
 
 
 @dataclass(frozen=True)
-class Named:
+class GivenQueries:
     """In the place of a tagger: as sure as can be of what a user named."""
 
     queries: Queries

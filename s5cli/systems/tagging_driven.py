@@ -14,9 +14,9 @@ import numpy as np
 
 from s5cli.knobs import AblationRow, Knob, Option, Setting
 from s5cli.labels import CLASSES, N_SLOTS
-from s5cli.rules.fuse import BothTags, Fused, NamedTags, fuse
+from s5cli.rules.fuse import BothTags, Fused, GivenTags, fuse
 from s5cli.rules.gate import Gates, gate
-from s5cli.rules.pick import closing, pick
+from s5cli.rules.pick import compact_order, pick
 from s5cli.rules.select import better, match
 from s5cli.rules.verify import compact, support, verify
 from s5cli.scene import EMPTY, Bools, Queries, Scene, Separator, Stems, Tagger, places
@@ -80,7 +80,7 @@ class TaggingDriven:
         self.setting = setting
         of_b = separator_b.nparams if separator_b is not None else 0
         self.nparams = tagger_1ch.nparams + tagger_4ch.nparams + separator_a.nparams + of_b
-        self.tag: TagTwice | Named = TagTwice(tagger_4ch, tagger_1ch)
+        self.tag: TagTwice | GivenQueries = TagTwice(tagger_4ch, tagger_1ch)
         self.separate_a = SeparateAndTag(separator_a, tagger_1ch)
         self.separate_b = SeparateAndCompare(separator_b, tagger_1ch) if separator_b is not None else None
 
@@ -96,10 +96,10 @@ class TaggingDriven:
         gates = gate(chosen, chosen.numbers["energy_db"], tags.silent, self.setting)
         return Decision(self.setting, tags, fused, first, kept, refined, rivals, from_b, chosen, gates)
 
-    def named(self, queries: Queries) -> TaggingDriven:
+    def with_queries(self, queries: Queries) -> TaggingDriven:
         """The same flow for classes that a user named: no tagger is asked, and nothing is dropped."""
         twin = copy.copy(self)
-        twin.tag, twin.setting = Named(queries), self.setting.moved(NOTHING_DROPPED)
+        twin.tag, twin.setting = GivenQueries(queries), self.setting.moved(NOTHING_DROPPED)
         return twin
 
     def separate(self, scenes: Sequence[Scene], queries: Queries) -> Stems:
@@ -110,7 +110,7 @@ class TaggingDriven:
         """What is left of the clips that lost a query is separated again; the others ask for nothing and stay."""
         lost = (first.active & ~kept).any(axis=1, keepdims=True)
         again = self.separate(scenes, compact(first, kept & lost))
-        return first.where(np.broadcast_to(lost, kept.shape), replace(again, slot=closing(kept)))
+        return first.where(np.broadcast_to(lost, kept.shape), replace(again, slot=compact_order(kept)))
 
     def separate_again(self, scenes: Sequence[Scene], stems: Stems) -> Stems:
         """The second separator's stems, each in the slot that it stands against; without one, the stems themselves."""
@@ -123,13 +123,13 @@ class TaggingDriven:
 
 
 @dataclass(frozen=True)
-class Named:
+class GivenQueries:
     """In the place of taggers: what a user named."""
 
     queries: Queries
 
-    def __call__(self, scenes: Sequence[Scene]) -> NamedTags:
-        return NamedTags(self.queries)
+    def __call__(self, scenes: Sequence[Scene]) -> GivenTags:
+        return GivenTags(self.queries)
 
 
 def heard(queries: Queries, found: Retagged) -> Stems:
@@ -146,7 +146,7 @@ class Decision:
     """What was found of a batch, in the paper's order."""
 
     setting: Setting
-    tags: BothTags | NamedTags
+    tags: BothTags | GivenTags
     fused: Fused
     first: Stems  # [b, s], of the first pass
     kept: Bools  # [b, s], verified
@@ -174,7 +174,7 @@ class Decision:
     def _proposed(self, row: int, c: int) -> Stage:
         """What the taggers said of a candidate."""
         found = self.fused.candidates
-        if isinstance(self.tags, NamedTags):
+        if isinstance(self.tags, GivenTags):
             return Stage("named")
         of_4ch = {"p_4ch": float(found.p_4ch[row, c])} if found.by_4ch[row, c] else {}
         return Stage("proposed", of_4ch | ({"p_1ch": float(found.p_1ch[row, c])} if found.by_1ch[row, c] else {}))

@@ -1,4 +1,4 @@
-"""Licences that a user must accept before a first download, and the memory of those that he has."""
+"""Licences that a user must accept before a first download, and the memory of those that were accepted."""
 
 import sys
 from collections.abc import Callable

@@ -102,7 +102,7 @@ def remove(name: str) -> str:
 
     Raises:
         UsageError: the user's file has no such entry.
-        WeightsError: another entry of his still needs it.
+        WeightsError: another of the user's entries still needs it.
     """
     tables = read(user_path())
     for kind in ("system", "part", "file", "alias", "licence"):

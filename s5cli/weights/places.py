@@ -30,7 +30,7 @@ def data_dir() -> Path:
 
 
 def config_dir() -> Path:
-    """The user's own registry and the licences he accepted. `S5_CONFIG_DIR` moves it."""
+    """The user's own registry and the licences that were accepted. `S5_CONFIG_DIR` moves it."""
     return Path(os.environ.get("S5_CONFIG_DIR") or platformdirs.user_config_dir("s5cli"))
 
 

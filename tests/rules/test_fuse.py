@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s5cli.knobs import Setting
-from s5cli.rules.fuse import BothTags, NamedTags, fuse, pair, rank
+from s5cli.rules.fuse import BothTags, GivenTags, fuse, pair, rank
 from s5cli.rules.propose import Proposals, propose
 from s5cli.scene import EMPTY, Queries, Tags
 from tests.rules.reference import fuse_clip
@@ -135,7 +135,7 @@ def test_ties_go_to_the_higher_4_channel_probability_then_to_the_lower_class():
 
 def test_classes_that_a_user_named_come_through():
     queries = Queries(np.array([[15, 15, EMPTY], [EMPTY] * 3]), np.array([[1.0, 1.0, 0.0], [0.0] * 3]))
-    tags = NamedTags(queries)
+    tags = GivenTags(queries)
     fused = fuse(tags, Setting({"w4": 1.0, "solo_4ch": 0.0, "solo_1ch": 0.0}))
     np.testing.assert_array_equal(fused.queries.classes, queries.classes)
     np.testing.assert_array_equal(fused.queries.confidence, queries.confidence)

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from s5cli.knobs import Setting
 from s5cli.labels import CLASSES
-from s5cli.rules.verify import closing, compact, support, verify
+from s5cli.rules.verify import compact, compact_order, support, verify
 from s5cli.scene import EMPTY, Queries
 
 PLAIN = Setting({"verify": 0.1, "drop": 0.5})
@@ -53,7 +53,7 @@ def test_thresholds_may_differ_by_class():
 @given(query_batches())
 def test_compacting_keeps_what_is_kept_in_its_order(batch):
     queries, keep = batch
-    cleaned, order = compact(queries, keep), closing(keep)
+    cleaned, order = compact(queries, keep), compact_order(keep)
     for row in range(len(keep)):
         n = int(keep[row].sum())
         assert cleaned.classes[row].tolist() == [*queries.classes[row][keep[row]].tolist(), *[EMPTY] * (3 - n)]

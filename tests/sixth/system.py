@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from s5cli.adapters.tracks import softmax
 from s5cli.knobs import AblationRow, Knob, Option, Setting, per_stage
 from s5cli.labels import CLASSES, N_CLASSES, N_SLOTS
-from s5cli.rules.pick import closing
+from s5cli.rules.pick import compact_order
 from s5cli.scene import EMPTY, Bools, Clues, Floats, Ints, Queries, Scene, Stems, Tags, Waveforms, places
 from s5cli.steps.step import asked, stacked, waveforms
 from s5cli.trace import ClipTrace, Drop, QueryTrace, Stage
@@ -143,7 +143,7 @@ def chosen(logits: Floats, wanted: Queries | None) -> tuple[Ints, Ints]:
         named = np.maximum(wanted.classes, 0)[:, None, :]
         return wanted.classes, np.take_along_axis(logits, named, axis=2).argmax(axis=1)
     audible = logits.max(axis=2) > -8
-    order = closing(audible)
+    order = compact_order(audible)
     classes = np.take_along_axis(logits.argmax(axis=2), np.maximum(order, 0), axis=1)
     return np.where(order == EMPTY, EMPTY, classes), np.maximum(order, 0)
 
@@ -232,7 +232,7 @@ class Sixth:
             passes.append(self.again(scenes, passes[-1], number))
         return Decision(self.setting, tuple(passes), self.wanted is not None)
 
-    def named(self, queries: Queries) -> Sixth:
+    def with_queries(self, queries: Queries) -> Sixth:
         twin = copy.copy(self)
         twin.wanted = queries
         twin.setting = self.setting.moved(dict.fromkeys(self.knobs, -math.inf))

@@ -128,7 +128,7 @@ def parts(crowding=0.0, backwards=False):
 
 def clips_of(system, scenes, queries=None):
     """The decision on a batch, and the reported stems of each clip."""
-    decision = (system if queries is None else system.named(queries))(scenes)
+    decision = (system if queries is None else system.with_queries(queries))(scenes)
     return decision, decision.stems().clips()
 
 

@@ -143,7 +143,7 @@ def test_true_labels_can_be_replayed(data, tmp_path):
     for row, clip in zip(classes, data.clips, strict=True):
         row[: len(clip.classes)] = clip.classes
     queries = Queries(classes, (classes != EMPTY).astype(float))
-    named = system.named(queries)
+    named = system.with_queries(queries)
     caching(named, trials.cache)(cached_clips(data))
     outcome = replay_of(named, trials.cache, data)(named.setting)
     assert outcome.accuracy_mixture_percent() == 100
