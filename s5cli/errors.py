@@ -48,6 +48,18 @@ class ClipsFailedError(S5Error):
     """Some clips of a run failed; the others are done."""
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""A text that may hold names of files, for a terminal: control characters and half characters are escaped.
+
+    >>> print(printable("a\x1b[2J\nb"))
+    a\x1b[2J\nb
+    """
+    escaped = (char.encode("unicode_escape").decode() for char in text)
+    return "".join(
+        char if char.isprintable() or char in keep else code for char, code in zip(text, escaped, strict=True)
+    )
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the closest known name, else nothing.
 

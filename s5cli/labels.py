@@ -27,7 +27,7 @@ SILENCE_INDEX = N_CLASSES
 N_SLOTS = 3
 """Most target sources that a mixture of the challenge holds at once."""
 
-_INDEX = {name: index for index, name in enumerate(CLASSES)}
+_INDEX = {name.casefold(): index for index, name in enumerate(CLASSES)}
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -40,16 +40,16 @@ def listed(text: str) -> tuple[str, ...]:
 
 
 def index_of(name: str) -> int:
-    """Official index of a target class.
+    """Official index of a target class, in whatever case it is written.
 
     Raises:
         UsageError: the name is not one of the 18 classes; the nearest one is suggested.
 
-    >>> index_of("Speech")
-    15
+    >>> index_of("Speech"), index_of("alarmclock")
+    (15, 0)
     """
     from s5cli.errors import UsageError, nearest
 
-    if name not in _INDEX:
+    if name.casefold() not in _INDEX:
         raise UsageError(f"unknown class {name!r}{nearest(name, CLASSES)}; the 18 classes are {', '.join(CLASSES)}")
-    return _INDEX[name]
+    return _INDEX[name.casefold()]

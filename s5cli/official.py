@@ -20,6 +20,7 @@ from s5cli.labels import CLASSES, N_SLOTS, SILENCE
 
 WAV = (".wav",)
 """What the challenge reads. Folders of the user's own may hold other kinds too, see `soundscapes`."""
+RESIDUAL = "_residual"  # ends the name of a file that is no source: a mixture minus its stems
 EVAL_RESULTS = "eval_results.json"
 DEV_RESULTS = "dev_set_test_results.json"
 
@@ -112,7 +113,7 @@ def read_sources(
     strangers = []
     for path in _files(folder, suffixes):
         match _owner(path, sources, suffixes):
-            case None:
+            case None if not (path.stem.endswith(RESIDUAL) and path.stem[: -len(RESIDUAL)] in sources):
                 strangers.append(path.name)
             case owner, label:
                 sources[owner].append(SourceFile(path, label))

@@ -1,11 +1,13 @@
 """The command `s5`. One place turns errors into a line on stderr and an exit code; commands import what they need."""
 
+import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -15,6 +17,7 @@ from s5cli.cli import (
     doctor,
     download,
     evaluate,
+    grouped,
     package,
     report,
     separate,
@@ -26,12 +29,11 @@ from s5cli.cli import (
     validate,
     weights,
 )
-from s5cli.errors import S5Error
+from s5cli.errors import ClipsFailedError, S5Error, printable
 
 BROKEN_PIPE = 141  # as the shell reports a program that SIGPIPE ended; Windows has no such signal
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,  # rich would double the time of `s5 --help`
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,7 +55,7 @@ def s5(
     """Labelled, separated stems from 4-channel recordings of sound scenes (DCASE Task 4)."""
 
 
-app.command()(separate.separate)
+app.command(cls=grouped.GroupedCommand, epilog=separate.EXAMPLES)(separate.separate)
 app.command()(evaluate.evaluate)
 app.command()(compare.compare)
 app.command()(report.report)
@@ -78,40 +80,66 @@ class Stopped(SystemExit):
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """What `s5` does once its modules are there; `s5cli.__main__` is the entry point."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    sys.unraisablehook = _raise_again
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # else there is none
+            stream.reconfigure(errors="backslashreplace")  # for what its encoding lacks, and names that are not UTF-8
     sys.exit(exit_code(sys.argv[1:]))
 
 
 def exit_code(args: Sequence[str]) -> int:
     """Runs one command line, says what went wrong, and returns the exit code. A bug shows its traceback."""
     try:
-        command = typer.main.get_command(app)
+        command = cast(typer.core.TyperGroup, typer.main.get_command(app))
+        command._main_shell_completion({}, "s5")  # the shell asks, through the environment
         with command.make_context("s5", list(args)) as context:
             command.invoke(context)
         sys.stdout.flush()
+    except ClipsFailedError as error:
+        return _failed(str(error), error.exit_code, keep="\n")  # a line each
     except S5Error as error:
         return _failed(str(error), error.exit_code)
     except typer.TyperException as error:
-        return _failed(error.format_message(), error.exit_code)
+        told = error.format_message().replace("Value error, ", "").replace(": Input should", ": it should")
+        return _failed(told, error.exit_code, keep="\n")
     except typer.Exit as done:
         return done.exit_code
     except typer.Abort:  # no answer to a question
         return _failed("aborted", 1)
     except Stopped as stopped:
-        return _failed("interrupted", int(str(stopped.code)))
+        return _failed("; ".join(["interrupted", *getattr(stopped, "__notes__", ())]), int(str(stopped.code)))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
+        _drop_stdout()
         return BROKEN_PIPE
+    except OSError as error:  # the world's fault, whoever did not expect it
+        if error.filename is None:
+            _drop_stdout()
+        return _failed(f"{error.filename or 'standard output'}: {error.strerror or error}", 1)
     return 0
 
 
-def _failed(message: str, code: int) -> int:
+def _drop_stdout() -> None:
+    """Nothing more can be printed, of which the interpreter would complain when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _failed(message: str, code: int, keep: str = "") -> int:
     is_help = message.startswith("Usage: ")  # what Typer answers to a group without a command
-    print(message if is_help else f"error: {message}", file=sys.stderr)
+    print(message if is_help else f"error: {printable(message, keep)}", file=sys.stderr)
     return code
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(128 + number)
+
+
+def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """A signal may be answered where an exception goes nowhere, as in a destructor; then it is sent once more."""
+    if isinstance(unraisable.exc_value, Stopped):
+        number = int(str(unraisable.exc_value.code)) - 128
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+    else:
+        sys.__unraisablehook__(unraisable)

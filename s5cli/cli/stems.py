@@ -9,24 +9,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from tqdm import tqdm
 
+from s5cli.cli.rows import print_rows, terminal_width, wrapped
+from s5cli.errors import printable
 from s5cli.run.record import ClipReport, Failure, Notice, RunResult, StemReport
 from s5cli.trace import plain, titled, worded
 
 EVERY_S = 30  # between lines about progress where there is no terminal
-BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+NONE = "–"
 
 
 class Progress:
     """How many clips are through: a bar on a terminal, elsewhere a line on stderr now and then."""
 
-    def __init__(self, n_clips: int) -> None:
-        self._bar = tqdm(total=n_clips, unit=" clips", bar_format=BAR, disable=None)  # None: only on a terminal
-        self._n_clips, self._n_before, self._n = n_clips, 0, 0
+    def __init__(self, n_clips: int, quiet: bool = False) -> None:
+        disable = True if quiet else None  # None: only on a terminal
+        self._bar = tqdm(total=n_clips, unit=" clips", bar_format=BAR, disable=disable)
+        self._n_clips, self._n_before, self._n, self._quiet = n_clips, 0, 0, quiet
+        self._within = ""
         self._started_s = self._told_s = time.monotonic()
 
     def start_at(self, n_done: int) -> None:
@@ -39,9 +41,20 @@ class Progress:
     def step(self) -> None:
         """One clip more."""
         self._n += 1
+        self._within = ""
+        self._bar.set_postfix_str("", refresh=False)
         self._bar.update()
+        self._tell()
+
+    def within(self, message: str) -> None:
+        """How far the networks are within a clip."""
+        self._within = message
+        self._bar.set_postfix_str(message)
+        self._tell()
+
+    def _tell(self) -> None:
         now_s = time.monotonic()
-        if self._bar.disable and now_s - self._told_s >= EVERY_S:
+        if self._bar.disable and not self._quiet and now_s - self._told_s >= EVERY_S:
             self._told_s = now_s
             print(self._line(now_s - self._started_s), file=sys.stderr, flush=True)
 
@@ -50,10 +63,13 @@ class Progress:
         >>> progress = Progress(100)
         >>> progress.start_at(10); progress.step(); progress._line(2.0)
         '11 of 100 clips, 0.50 clips/s, 02:58 left'
+        >>> progress.within("long: 3 of 40 windows"); progress._line(2.0)
+        '11 of 100 clips, 0.50 clips/s, 02:58 left; long: 3 of 40 windows'
         """
-        rate = (self._n - self._n_before) / elapsed_s
-        left = tqdm.format_interval((self._n_clips - self._n) / rate)
-        return f"{self._n} of {self._n_clips} clips, {rate:.2f} clips/s, {left} left"
+        line = f"{self._n} of {self._n_clips} clips"
+        if rate := (self._n - self._n_before) / elapsed_s:
+            line += f", {rate:.2f} clips/s, {tqdm.format_interval((self._n_clips - self._n) / rate)} left"
+        return f"{line}; {self._within}" if self._within else line
 
     def close(self) -> None:
         """The bar stays as it is."""
@@ -63,11 +79,11 @@ class Progress:
 class Display:
     """The clips above their progress: a table each on a terminal, plain lines elsewhere, nothing for JSON."""
 
-    def __init__(self, n_clips: int, explain: bool, as_json: bool) -> None:
-        self.explain = explain
-        self.as_json = as_json
-        self._console = Console(highlight=False, markup=False, soft_wrap=True)
-        self._progress = Progress(n_clips)
+    def __init__(self, n_clips: int, explain: bool, as_json: bool, quiet: bool = False) -> None:
+        self.explain, self.as_json, self.quiet = explain, as_json, quiet
+        self._n_clips, self._n_done = n_clips, 0
+        self._sound_s, self._started_s = 0.0, time.monotonic()  # what this call has separated, and since when
+        self._progress = Progress(n_clips, quiet)
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +92,8 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._progress.close()
+        if isinstance(error, SystemExit):  # a signal
+            error.add_note(f"{self._n_done} of {self._n_clips} clips are done, and the same command goes on")
 
     def show(self, outcome: ClipReport | Failure | Notice) -> None:
         """Everything there is to say of a clip that was not said by its files. Failures are listed in the end."""
@@ -83,27 +101,46 @@ class Display:
             self._note(outcome)
             return
         if isinstance(outcome, ClipReport):
+            self._n_done += 1
+            self._sound_s += outcome.duration_s
             with tqdm.external_write_mode():
                 for warning in outcome.warnings:
-                    print(f"warning: {outcome.name}: {warning}", file=sys.stderr)
-                if not self.as_json:
+                    print(f"warning: {printable(f'{outcome.name}: {warning}')}", file=sys.stderr)
+                if not (self.as_json or self.quiet):
                     self._print(outcome)
         self._progress.step()
 
     def _note(self, notice: Notice) -> None:
-        with tqdm.external_write_mode():
-            print(f"note: {notice.message}", file=sys.stderr, flush=True)
+        if notice.is_progress:
+            self._progress.within(printable(notice.message))
+            return
+        if not self.quiet:
+            with tqdm.external_write_mode():
+                print(f"note: {printable(notice.message)}", file=sys.stderr, flush=True)
         if notice.n_done:
+            self._n_done = notice.n_done
             self._progress.start_at(notice.n_done)
 
     def _print(self, clip: ClipReport) -> None:
-        if self._console.is_terminal and clip.stems:
-            self._console.print(_table(clip))
+        width = terminal_width()
+        if width is not None and clip.stems:
+            _print_table(clip)
         else:
-            print("\n".join(_lines(clip)))
+            print("\n".join(map(printable, _lines(clip))))
         if self.explain:
-            print("\n".join(f"  {query}" for query in clip.trace.queries) or "  nothing was proposed")
+            queries = [f"  {printable(str(query))}" for query in clip.trace.queries] or ["  nothing was proposed"]
+            print("\n".join(line for query in queries for line in wrapped(query, width, indent=6)))
         sys.stdout.flush()  # clips take seconds, and somebody may be reading along
+
+    def summarize(self, out_dir: Path, result: RunResult) -> None:
+        """One line on stderr about a run of several clips."""
+        if self._n_clips < 2 or self.as_json or self.quiet:
+            return
+        seconds = time.monotonic() - self._started_s
+        n_stems = sum(len(clip.stems) for clip in result.done)
+        counts = f"{len(result.done)} of {self._n_clips} clips, {n_stems} stems, {len(result.failed)} failed"
+        speed = f" ({self._sound_s / seconds:.1f} times real time)" if self._sound_s else ""
+        print(f"done: {counts}, {seconds:.1f} s{speed}: {printable(str(out_dir))}", file=sys.stderr)
 
     def print_json(self, out_dir: Path, result: RunResult) -> None:
         """One object for the whole run."""
@@ -125,16 +162,16 @@ def _numbers(stem: StemReport) -> dict[str, float]:
     return {"confidence": stem.confidence, **stem.numbers, "energy_db": stem.energy_db}
 
 
-def _table(clip: ClipReport) -> Table:
-    table = Table(title=f"{clip.name} ({clip.duration_s:.1f} s)", title_justify="left", box=box.SIMPLE_HEAD)
+def _print_table(clip: ClipReport) -> None:
     names = list(dict.fromkeys(name for stem in clip.stems for name in _numbers(stem)))
-    table.add_column("class")
-    for name in names:
-        table.add_column(" ".join(titled(name)).strip(), justify="right")
-    table.add_column("file")
-    for stem in clip.stems:
-        numbers = _numbers(stem)
-        table.add_row(
-            stem.label, *(plain(name, numbers[name]) if name in numbers else "–" for name in names), stem.file
+    rows = [
+        (
+            stem.label,
+            *(plain(name, _numbers(stem)[name]) if name in _numbers(stem) else NONE for name in names),
+            stem.file,
         )
-    return table
+        for stem in clip.stems
+    ]
+    print(printable(f"{clip.name} ({clip.duration_s:.1f} s)"))
+    print_rows(("class", *(" ".join(titled(name)).strip() for name in names), "file"), rows)
+    print()

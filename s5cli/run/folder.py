@@ -11,9 +11,7 @@ every outcome to `take`, from one thread at a time:
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -31,20 +29,32 @@ from s5cli.api import LoadedSystem
 from s5cli.audio import Subtype, write_file, write_stem
 from s5cli.errors import InputError, OutputError
 from s5cli.run.content import Content
+from s5cli.run.faults import FULL, errno_of, unnamable, writing
 from s5cli.run.manifest import Fingerprint, Manifest, Record
 from s5cli.run.plan import Batch, Job, batches, old_results
-from s5cli.run.record import DAMAGE, RUN_FILE, ClipReport, Failure, Notice, RunResult, StemReport, as_json
+from s5cli.run.record import (
+    DAMAGE,
+    RUN_FILE,
+    ClipReport,
+    Failure,
+    Notice,
+    RunResult,
+    StemReport,
+    as_json,
+    residual_file_name,
+)
+from s5cli.run.sounding import sounding_s
 from s5cli.run.staging import staging
 from s5cli.scene import Stem
 from s5cli.trace import ClipTrace
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Watch = Callable[[ClipReport | Failure | Notice], None]
 """Told of every clip as soon as its files are there, or as soon as it has failed; by one thread at a time."""
 
 N_CHECKERS = 4  # threads that read recordings again, which is waiting for a disk mostly
-FULL = (errno.ENOSPC, errno.EDQUOT)
-UNNAMABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-"""What file systems say to a name that they cannot hold; some take neither colons nor 255 bytes."""
 
 
 def silent(outcome: ClipReport | Failure | Notice) -> None:
@@ -66,6 +76,7 @@ class Separated:
     stems: tuple[Stem, ...]
     energies_db: tuple[float, ...]  # of the stems, relative to mixture channel 0
     trace: ClipTrace
+    residual: Tensor | None = None  # [t], what no stem holds, where it is asked for
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,7 @@ class Results:
         self._about = _about(job, loaded)
         self._fingerprint = Fingerprint.of(self._loaded, job.options)
         self._manifest = Manifest(job.out_dir, self._fingerprint, self._about, job.options.restart)
-        with _writing(job.out_dir):
+        with writing(job.out_dir):
             for path in self._manifest.halves:
                 path.unlink(missing_ok=True)
         self._old = old_results(job.out_dir, job.clips)
@@ -150,7 +161,7 @@ class Results:
             folder, report = write_clip(clip, self.stage, self._job.options.subtype)
         except OutputError as error:
             return self._lost(unnamable(self._job.clips[clip.name], error))
-        with _writing(self._job.out_dir):
+        with writing(self._job.out_dir):
             contents = {file: Content.of(folder / file) for file in report.files}
         self._publish(folder, report)
         self._manifest.write_done(Record(clip.name, report.file, clip.sha256, contents))
@@ -162,7 +173,7 @@ class Results:
         """Moves a clip's files into place, the JSON last, after its old ones have gone, the JSON first."""
         out_dir, old = self._job.out_dir, self._old.get(report.name, ())
         self._manifest.write_begin(report.name, [*report.files, *(path.name for path in old)])
-        with _writing(out_dir):
+        with writing(out_dir):
             self._run_json.unlink(missing_ok=True)  # it does not know of this clip
             for path in old:
                 path.unlink(missing_ok=True)
@@ -252,27 +263,6 @@ def _report(record: Record, job: Job) -> ClipReport | None:
         return None
 
 
-def errno_of(error: OutputError) -> int | None:
-    """What the operating system called it, where it was that."""
-    return getattr(error.__cause__, "errno", None)
-
-
-def unnamable(path: Path, error: OutputError) -> Failure:
-    """A recording after which the file system there can name no results; any other error is raised again."""
-    if errno_of(error) not in UNNAMABLE:
-        raise error
-    reason = f"no results can be named after it there ({os.strerror(errno_of(error) or 0)}); rename it"
-    return Failure(path.stem, str(path), f"{path}: {reason}")
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written to ({error.strerror or error})") from error
-
-
 def _about(job: Job, loaded: Sequence[LoadedSystem]) -> dict[str, Any]:
     """What is recorded of a call and changes no result."""
     return {
@@ -301,7 +291,7 @@ def new_folder(folder: Path) -> Path:
     Raises:
         OutputError: the place cannot be written to or is full.
     """
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(exist_ok=True)
     return folder
 
@@ -330,6 +320,9 @@ def _write_stems(clip: Separated, folder: Path, subtype: Subtype) -> ClipReport:
         if clipped_here:
             warnings.append(f"{file}: {clipped_here} samples over full scale were clipped (--subtype FLOAT keeps them)")
         clipped += clipped_here
-        stems.append(StemReport.of(stem, file, energy_db))
+        stems.append(StemReport.of(stem, file, energy_db, sounding_s([np.asarray(stem.audio)])))
+    residual = "" if clip.residual is None else residual_file_name(clip.name)
+    if clip.residual is not None:
+        write_stem(folder / residual, clip.residual, subtype)
     file, warned = str(clip.path.absolute()), tuple(warnings)
-    return ClipReport(clip.name, clip.duration_s, tuple(stems), clip.trace, warned, clipped, file)
+    return ClipReport(clip.name, clip.duration_s, tuple(stems), clip.trace, warned, clipped, file, residual=residual)

@@ -53,6 +53,7 @@ class Fingerprint:
     channel_order: str
     resample: bool
     subtype: str
+    residual: bool = False
 
     @classmethod
     def of(cls, loaded: LoadedSystem, options: Options) -> Fingerprint:
@@ -69,11 +70,15 @@ class Fingerprint:
             channel_order=loaded.channel_order,
             resample=loaded.resample,
             subtype=options.subtype,
+            residual=options.residual,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values under the names of the fields."""
-        return asdict(self) | {"labels": list(self.labels)}
+        """Plain values under the names of the fields; `residual` where it is asked for."""
+        plain = asdict(self) | {"labels": list(self.labels)}
+        if not self.residual:
+            del plain["residual"]
+        return plain
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
         """What is different in a fingerprint read from a file, as "name there, not ours".

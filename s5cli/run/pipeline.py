@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from s5cli.audio import ChannelOrder, read_scene
 from s5cli.errors import InputError, OutputError, S5Error
 from s5cli.rules.gate import energy_db
 from s5cli.run.content import sha256_of
+from s5cli.run.faults import unnamable
 from s5cli.run.folder import (
     LongSeparated,
     Outcome,
@@ -30,7 +31,6 @@ from s5cli.run.folder import (
     new_folder,
     opened,
     silent,
-    unnamable,
 )
 from s5cli.run.plan import Batch, Job, Options, check_name
 from s5cli.run.record import Failure, Notice, RunResult
@@ -40,7 +40,11 @@ from s5cli.scene import RATE_HZ, Scene, Stem
 from s5cli.steps.step import Step, with_steps
 from s5cli.trace import ClipTrace
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 TOO_BIG = "does not fit into memory even alone; take it in shorter windows (--window 10), or cut it"
+Tell = Callable[[Notice], None]
 AHEAD = 2  # batches that wait for a device, and outcomes that wait to be written, for each device
 
 # --- read ------------------------------------------------------------------------------------------------------------
@@ -101,11 +105,11 @@ def _read(name: str, path: Path, window_s: float | None, how: ReadOptions) -> Re
 class Worker:
     """A system on its device, and how many clips (or windows) fit into its memory at once.
 
-    `stage` is where the stems of long recordings are made, in a folder for each.
+    `stage` is where the stems of long recordings are made, in a folder for each; `tell` is told how far they are.
     """
 
-    def __init__(self, loaded: LoadedSystem, options: Options, stage: Path) -> None:
-        self.loaded, self.options, self.stage = loaded, options, stage
+    def __init__(self, loaded: LoadedSystem, options: Options, stage: Path, tell: Tell = silent) -> None:
+        self.loaded, self.options, self.stage, self.tell = loaded, options, stage, tell
         self.fits = options.batch_size
 
     def __call__(self, clips: Sequence[Read | LongRead | Failure]) -> Iterator[Outcome]:
@@ -135,8 +139,8 @@ class Worker:
 
         try:
             if isinstance(clips[0], LongRead):
-                return [separate_windows(clips[0], self.loaded, self.options, at_once, self.stage)]
-            return separate_batch([clip for clip in clips if isinstance(clip, Read)], self.loaded, self.options.labels)
+                return [separate_windows(clips[0], self.loaded, self.options, at_once, self.stage, self.tell)]
+            return separate_batch([clip for clip in clips if isinstance(clip, Read)], self.loaded, self.options)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -160,7 +164,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def separate_windows(
-    clip: LongRead, loaded: LoadedSystem, options: Options, at_once: int, stage: Path
+    clip: LongRead, loaded: LoadedSystem, options: Options, at_once: int, stage: Path, tell: Tell
 ) -> LongSeparated | Failure:
     """A long recording through the networks, `at_once` windows together, into a folder of its own in `stage`.
 
@@ -169,9 +173,23 @@ def separate_windows(
         torch.OutOfMemoryError: so many windows do not fit together.
     """
     name = clip.path.stem
+
+    def told(n_done: int, n_windows: int) -> None:
+        tell(Notice(f"{name}: {n_done} of {n_windows} windows", is_progress=True))
+
     try:
         folder = new_folder(stage / name)
-        report = separate_long(clip.path, loaded, clip.window_s, at_once, options.labels, folder, options.subtype)
+        report = separate_long(
+            clip.path,
+            loaded,
+            clip.window_s,
+            at_once,
+            options.labels,
+            folder,
+            options.subtype,
+            options.residual,
+            told,
+        )
     except InputError as error:
         return Failure(name, str(clip.path), str(error))
     except OutputError as error:
@@ -179,7 +197,7 @@ def separate_windows(
     return LongSeparated(name, clip.sha256, folder, report)
 
 
-def separate_batch(clips: Sequence[Read], loaded: LoadedSystem, labels: Sequence[str]) -> list[Separated | Failure]:
+def separate_batch(clips: Sequence[Read], loaded: LoadedSystem, options: Options) -> list[Separated | Failure]:
     """A batch through the networks. One that the system refuses is tried clip by clip, so that only the bad one fails.
 
     A clip that it answers with NaN or infinity fails too.
@@ -189,12 +207,12 @@ def separate_batch(clips: Sequence[Read], loaded: LoadedSystem, labels: Sequence
     """
     scenes = [_on(loaded.device, clip.scene) for clip in clips]
     try:
-        answers = answered(loaded, scenes, labels)
+        answers = answered(loaded, scenes, options.labels)
     except S5Error as error:
         if len(clips) == 1:
             return [_failure(clips[0].path, str(error))]
-        return [outcome for clip in clips for outcome in separate_batch([clip], loaded, labels)]
-    return [_separated(clip, *answer) for clip, answer in zip(clips, answers, strict=True)]
+        return [outcome for clip in clips for outcome in separate_batch([clip], loaded, options)]
+    return [_separated(clip, *answer, options.residual) for clip, answer in zip(clips, answers, strict=True)]
 
 
 def _on(device: str, scene: Scene) -> Scene:
@@ -202,7 +220,7 @@ def _on(device: str, scene: Scene) -> Scene:
     return scene if device == "cpu" else replace(scene, audio=scene.audio.to(device, non_blocking=True))
 
 
-def _separated(clip: Read, stems: Sequence[Stem], trace: ClipTrace) -> Separated | Failure:
+def _separated(clip: Read, stems: Sequence[Stem], trace: ClipTrace, with_residual: bool) -> Separated | Failure:
     try:
         check_answer(stems, trace, str(clip.path))
     except InputError as error:
@@ -216,7 +234,16 @@ def _separated(clip: Read, stems: Sequence[Stem], trace: ClipTrace) -> Separated
         stems=tuple(stems),
         energies_db=_energies_db(stems, clip.scene),
         trace=trace,
+        residual=residual(stems, clip.scene) if with_residual else None,
     )
+
+
+def residual(stems: Sequence[Stem], mixture: Scene) -> Tensor:
+    """What of a mixture's channel 0 no stem holds, [t]."""
+    left = mixture.audio[0].clone()
+    for stem in stems:
+        left -= stem.audio
+    return left
 
 
 def _energies_db(stems: Sequence[Stem], mixture: Scene) -> tuple[float, ...]:
@@ -279,7 +306,9 @@ def _separate_with_threads(results: Results, job: Job, systems: Sequence[LoadedS
     with crew:
         crew.start(read_ahead, "s5-read")
         crew.start(write, "s5-write")
-        first, *others = [Worker(stoppable(system, crew), job.options, results.stage) for system in systems]
+        first, *others = [
+            Worker(stoppable(system, crew), job.options, results.stage, separated.put) for system in systems
+        ]
         threads = [crew.start(partial(separate, worker), "s5-separate") for worker in others]
         separate(first)
         for thread in threads:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from s5cli import official
-from s5cli.api import named_queries
+from s5cli.api import queries_of
 from s5cli.audio import Subtype, opened
 from s5cli.errors import InputError, UsageError
-from s5cli.labels import CLASSES
-from s5cli.run.record import RUN_FILE
+from s5cli.labels import CLASSES, index_of, listed
+from s5cli.run.record import RUN_FILE, residual_file_name
 from s5cli.run.staging import staging
 from s5cli.run.stitch import SHORTEST_WINDOW_S
 from s5cli.run.windows import is_long
@@ -37,6 +37,7 @@ class Options:
     window: Window = "auto"
     restart: bool = False  # replace results that are there
     verify: bool = False  # read all of what is there, and separate again what has changed
+    residual: bool = False  # write the mixture's channel 0 minus all stems, too
 
     def window_s(self, suits: float | None) -> float | None:
         """The window for a system that windows of `suits` seconds (None: whole recordings) suit best.
@@ -68,7 +69,7 @@ def plan(inputs: Sequence[Path], out_dir: Path, options: Options) -> Job:
         UsageError: inputs that are missing or share a name, an output that cannot be written to or that another process
             is writing to, or results there that no manifest tells of (unless `options.restart`).
     """
-    named_queries(options.labels, 1)
+    queries_of(options.labels, 1)
     if options.batch_size < 1:
         raise UsageError(f"batch size {options.batch_size}; give 1 or more")
     if isinstance(options.window, float | int) and not options.window >= SHORTEST_WINDOW_S:
@@ -80,6 +81,20 @@ def plan(inputs: Sequence[Path], out_dir: Path, options: Options) -> Job:
         raise UsageError(f"{error.filename}: cannot be reached ({error.strerror}); give another path") from error
     with staging(out_dir):
         return Job(clips, out_dir, options)
+
+
+def parse_labels(text: str | None) -> tuple[str, ...]:
+    """What `--labels` was given, in official spelling; None: nothing, so that the system itself proposes.
+
+    Raises:
+        UsageError: an unknown class, or none at all.
+
+    >>> parse_labels("speech, Speech,dishes"), parse_labels(None)
+    (('Speech', 'Speech', 'Dishes'), ())
+    """
+    if text is not None and not text.strip():
+        raise UsageError("--labels names no class; leave it out to let the system choose")
+    return tuple(CLASSES[index_of(name)] for name in listed(text or ""))
 
 
 def parse_window(text: str) -> Window:
@@ -165,6 +180,8 @@ def old_results(out_dir: Path, clips: Mapping[str, Path]) -> dict[str, tuple[Pat
 
 
 def _clip_of_stem(path: Path) -> str:
+    if path.name == residual_file_name(clip := path.stem.removesuffix(official.RESIDUAL)):
+        return clip
     name, _, label = path.stem.rpartition("_")
     clip, _, number = name.rpartition("_")
     return clip if path.suffix == ".wav" and number.isdecimal() and label in CLASSES else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from s5cli import official
-from s5cli.errors import ClipsFailedError, InputError, UsageError
+from s5cli.errors import ClipsFailedError, InputError, UsageError, printable
 from s5cli.knobs import Plain
 from s5cli.labels import CLASSES
 from s5cli.scene import Stem
@@ -21,6 +21,15 @@ from s5cli.trace import ClipTrace, Drop, listed, number, number_or_infinity, num
 
 RUN_FILE = "run.json"
 DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+def residual_file_name(clip: str) -> str:
+    """Name of the file of what no stem holds.
+
+    >>> residual_file_name("eval_0000")
+    'eval_0000_residual.wav'
+    """
+    return f"{clip}{official.RESIDUAL}.wav"
 
 
 # --- one clip ---------------------------------------------------------------------------------------------------------
@@ -36,12 +45,14 @@ class StemReport:
     confidence: float  # 0…1
     energy_db: float  # of the whole stem, relative to mixture channel 0
     numbers: Mapping[str, float] = field(default_factory=dict)  # what else the system says of it, by name with unit
+    onset_s: float | None = None  # when it begins to sound and when it ends; None where it is silent throughout
+    offset_s: float | None = None
 
     @classmethod
-    def of(cls, stem: Stem, file: str, energy_db: float) -> StemReport:
-        """A stem that was written; its energy is measured of what was."""
+    def of(cls, stem: Stem, file: str, energy_db: float, sounding_s: tuple[float, float] | None) -> StemReport:
+        """A stem that was written; its energy, onset and offset are measured of what was."""
         others = {name: value for name, value in stem.numbers.items() if name != "energy_db"}
-        return cls(file, stem.label, stem.slot, stem.confidence, energy_db, others)
+        return cls(file, stem.label, stem.slot, stem.confidence, energy_db, others, *(sounding_s or (None, None)))
 
 
 @dataclass(frozen=True)
@@ -64,11 +75,12 @@ class ClipReport:
     clipped_samples: int
     file: str = ""
     windows: tuple[WindowReport, ...] = ()
+    residual: str = ""  # file of what no stem holds; empty: it was not asked for
 
     def to_json(self) -> dict[str, Any]:
         """What `<clip>.json` holds. The queries of a long recording are those of its `windows`, one after the other.
 
-        `silence` and `windows` are there where there are any.
+        `silence`, `residual` and `windows` are there where there are any.
         """
         content = {
             "name": self.name,
@@ -80,6 +92,7 @@ class ClipReport:
             "clipped_samples": self.clipped_samples,
         }
         content |= {"silence": list(self.trace.silence)} if self.trace.silence else {}
+        content |= {"residual": self.residual} if self.residual else {}
         return content | ({"windows": [asdict(window) for window in self.windows]} if self.windows else {})
 
     @classmethod
@@ -98,7 +111,8 @@ class ClipReport:
     @property
     def files(self) -> tuple[str, ...]:
         """Names of all files of the clip, the JSON last."""
-        return (*(stem.file for stem in self.stems), f"{self.name}.json")
+        others = [self.residual] if self.residual else []
+        return (*(stem.file for stem in self.stems), *others, f"{self.name}.json")
 
     @property
     def by_window(self) -> Iterator[tuple[float, ClipTrace]]:
@@ -128,7 +142,10 @@ def _clip(content: Mapping[str, Any], path: Path) -> ClipReport:
             WindowReport(number(window["start_s"]), whole(window["n_queries"]))
             for window in listed(content.get("windows", ()))
         ),
+        residual=text(content.get("residual", "")),
     )
+    if found.residual not in ("", residual_file_name(found.name)):  # it stays inside the folder
+        raise ValueError(f"its residual is {found.residual!r}")
     n_in_windows = sum(window.n_queries for window in found.windows)
     if found.windows and n_in_windows != len(found.trace.queries):
         raise ValueError(f"its windows have {n_in_windows} queries, not {len(found.trace.queries)}")
@@ -140,7 +157,15 @@ def _stem(content: Mapping[str, Any], place: int, clip: str) -> StemReport:
     if label not in CLASSES or file != official.stem_file_name(clip, place, label):  # it stays inside the folder
         raise ValueError(f"its stem {place} is {file!r} of {label!r}")
     confidence, energy_db = number(content["confidence"]), number(content["energy_db"])
-    return StemReport(file, label, whole(content["slot"]), confidence, energy_db, numbers(content["numbers"]))
+    return StemReport(
+        file,
+        label,
+        whole(content["slot"]),
+        confidence,
+        energy_db,
+        numbers(content["numbers"]),
+        *(None if content.get(end) is None else number(content[end]) for end in ("onset_s", "offset_s")),
+    )
 
 
 # --- what is told while clips are separated ---------------------------------------------------------------------------
@@ -161,6 +186,7 @@ class Notice:
 
     message: str
     n_done: int = 0  # clips that earlier calls have done, where it is about them
+    is_progress: bool = False  # it replaces the one before, as "3 of 40 windows" does
 
 
 @dataclass(frozen=True)
@@ -177,7 +203,7 @@ class RunResult:
             ClipsFailedError: some are not; the message gives the reason of each.
         """
         n_clips = len(self.done) + len(self.failed)
-        reasons = [failure.reason for failure in self.failed]
+        reasons = [printable(failure.reason) for failure in self.failed]
         if n_clips > 1 and reasons:
             separator = " " if len(reasons) == 1 else "\n  "
             raise ClipsFailedError(separator.join([f"{len(reasons)} of {n_clips} clips failed:", *reasons]))

@@ -5,7 +5,7 @@ A stem of the whole recording is a track here. The rules of stitching are in `s5
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -19,11 +19,16 @@ from s5cli.audio import Samples, Subtype
 from s5cli.errors import InputError, S5Error
 from s5cli.rules.gate import energy_db
 from s5cli.run import stitch
-from s5cli.run.record import ClipReport, StemReport, WindowReport
+from s5cli.run.record import ClipReport, StemReport, WindowReport, residual_file_name
+from s5cli.run.sounding import blocks_of, sounding_s
 from s5cli.run.spans import Recording, StemFile, announced_samples, survey
 from s5cli.run.stitch import Evidence, Windows
 from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene, Stem
 from s5cli.trace import ClipTrace
+
+
+def untold(n_done: int, n_windows: int) -> None:
+    """The `tell` that tells nobody."""
 
 
 def is_long(path: Path, window_s: float | None) -> bool:
@@ -48,6 +53,8 @@ def separate_long(
     labels: Sequence[str],
     stage: Path,
     subtype: Subtype = "PCM_16",
+    with_residual: bool = False,
+    tell: Callable[[int, int], None] = untold,
 ) -> ClipReport:
     """Separates a recording of any length and writes its stems, in memory that does not grow with the length.
 
@@ -62,6 +69,8 @@ def separate_long(
         labels: up to three classes to separate in every window instead of what the taggers propose; one stem each.
         stage: folder for the files. After any error, memory that runs out included, none of them is left.
         subtype: sample format of the stems.
+        with_residual: write what no stem holds too.
+        tell: told after each window how many are through, and how many there are.
 
     Raises:
         InputError: as `s5cli.audio.read_scene`, or a window that the system refuses or answers with NaN.
@@ -74,7 +83,12 @@ def separate_long(
     tracks = Tracks(path.stem, windows, stage, subtype, only_named=bool(labels))
     with ExitStack() as undo:
         undo.callback(tracks.remove)
-        traces = [tracks.take(window) for window in separated(recording, windows, loaded, batch_size, labels)]
+        if with_residual:
+            tracks.write_residual()
+        traces: list[ClipTrace] = []
+        for window in separated(recording, windows, loaded, batch_size, labels):
+            traces.append(tracks.take(window))
+            tell(len(traces), len(windows.starts))
         undo.pop_all()
     starts_s = [start / RATE_HZ for start in windows.starts]
     return ClipReport(
@@ -88,6 +102,7 @@ def separate_long(
         windows=tuple(
             WindowReport(start_s, len(trace.queries)) for start_s, trace in zip(starts_s, traces, strict=True)
         ),
+        residual=tracks.residual.path.name if tracks.residual else "",
     )
 
 
@@ -167,7 +182,8 @@ class Track:
         """All of it in the fields of a short clip's stem."""
         stem_power, mixture_power = np.array([[self._energy], [mixture_energy]]) / self.file.n_samples
         level_db = float(energy_db(stem_power[None], mixture_power)[0, 0])
-        return StemReport.of(replace(self._surest, slot=self.slot), self.file.path.name, level_db)
+        sounding = sounding_s(blocks_of(self.file.path))
+        return StemReport.of(replace(self._surest, slot=self.slot), self.file.path.name, level_db, sounding)
 
 
 def _without_sound(stem: Stem) -> Stem:
@@ -184,9 +200,14 @@ class Tracks:
 
     def __init__(self, clip: str, windows: Windows, stage: Path, subtype: Subtype, only_named: bool) -> None:
         self.all: list[Track] = []
+        self.residual: StemFile | None = None
         self._clip, self._windows, self._stage, self._subtype = clip, windows, stage, subtype
         self._only_named = only_named
         self._mixture_energy = 0.0
+
+    def write_residual(self) -> None:
+        """From now on what no stem holds is written too."""
+        self.residual = self._new_file(residual_file_name(self._clip))
 
     def take(self, window: Window) -> ClipTrace:
         """The next window: its stems continue tracks or begin some, and all that it decides is written.
@@ -197,8 +218,11 @@ class Tracks:
         towards = [stitch.direction(samples, window.mixture) for samples in audio]
         numbers = self._joined(window, audio, towards)
         now = dict(zip(numbers, audio, strict=True))
+        left = self._windows.say(window.index, window.mixture[0])
         for number, track in enumerate(self.all):
-            self._go_on(track, now.get(number), window.index)
+            left = left - self._go_on(track, now.get(number), window.index)
+        if self.residual is not None:
+            self.residual.write(self._windows.begin(window.index), left)
         for number, stem, direction in zip(numbers, window.stems, towards, strict=True):
             self.all[number].note(stem, direction)
         self._mixture_energy += _energy(self._windows.say(window.index, window.mixture[0]))
@@ -228,14 +252,20 @@ class Tracks:
         return found
 
     def _begun(self, stem: Stem) -> int:
-        path = self._stage / official.stem_file_name(self._clip, len(self.all), stem.label)
-        self.all.append(Track(StemFile.create(path, self._windows.n_samples, self._subtype), stem))
+        self.all.append(Track(self._new_file(official.stem_file_name(self._clip, len(self.all), stem.label)), stem))
         return len(self.all) - 1
 
-    def _go_on(self, track: Track, now: Samples | None, index: int) -> None:
+    def _new_file(self, name: str) -> StemFile:
+        return StemFile.create(self._stage / name, self._windows.n_samples, self._subtype)
+
+    def _go_on(self, track: Track, now: Samples | None, index: int) -> Samples | float:
+        """What the track has of the part that is written now."""
         before, track.last = track.last, now
-        if before is not None or now is not None:
-            track.write(self._windows.begin(index), self._windows.stitched(index, before, now))
+        if before is None and now is None:
+            return 0.0
+        samples = self._windows.stitched(index, before, now)
+        track.write(self._windows.begin(index), samples)
+        return samples
 
     @property
     def reports(self) -> tuple[StemReport, ...]:
@@ -249,9 +279,9 @@ class Tracks:
 
     def remove(self) -> None:
         """Deletes what was written."""
-        for track in self.all:
+        for file in [track.file for track in self.all] + ([self.residual] if self.residual else []):
             with suppress(OSError):  # they lie in a folder that goes
-                track.file.path.unlink(missing_ok=True)
+                file.path.unlink(missing_ok=True)
 
 
 def _renumbered(trace: ClipTrace, numbers: Sequence[int]) -> ClipTrace:

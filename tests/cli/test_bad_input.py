@@ -207,9 +207,9 @@ def test_folder_without_recordings(s5, tmp_path, out):
         (["--labels", "Pour,Pour,Pour,Pour"], "at most 3"),
         (["--device", "gpu"], "unknown device 'gpu'"),
         (["--thresholds", "/nowhere.toml"], "/nowhere.toml"),
-        (["--subtype", "PCM_8"], "'PCM_8' is not one of 'PCM_16', 'PCM_24', 'FLOAT'"),
+        (["--subtype", "PCM_8"], "Invalid value for '--subtype': 'PCM_8' is not one of 'PCM_16', 'PCM_24', 'FLOAT'"),
         (["--channel-order", "wxyz"], "'wxyz' is not one of"),
-        (["--batch-size", "0"], "--batch-size"),
+        (["--batch-size", "0"], "'--batch-size': it should be greater than or equal to 1"),
         (["--window", "0.5"], "window 0.5 s; give 1 s or more"),
         (["--window", "long"], "window 'long'; it is auto, none or a number of seconds"),
         (["--device", "cpu,gpu"], "unknown device 'gpu'"),
@@ -222,12 +222,6 @@ def test_wrong_option(s5, good, out, options, words):
     assert done.code == 2
     assert words in done.error
     assert not out.exists()
-
-
-def test_no_output_named(s5, good):
-    done = s5("separate", good)
-    assert done.code == 2
-    assert "--out" in done.error
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------

@@ -98,7 +98,9 @@ def test_stopped_and_resumed(s5, start, clips, out, slow, tmp_path):
     wait_for(5, out, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (143, "error: interrupted\n")
+    assert (process.returncode, err) == (
+        143, f"error: interrupted; {len(finished(out))} of {N_CLIPS} clips are done, and the same command goes on\n"
+    )  # fmt: skip
     assert sorted(finished(out)) == recorded(out), "what a signal ends is whole and recorded"
     assert not list(out.glob(".*"))
     assert s5("separate", clips, "-o", out, *slow).code == 0
@@ -192,7 +194,9 @@ def test_recordings_that_vanish_or_are_damaged_half_way(s5, start, clips, out, s
     (clips / "39.wav").write_bytes(good["39.wav"][:1000])
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
-    head, *reasons = err.splitlines()
+    summary, head, *reasons = err.splitlines()
+    assert summary.startswith(f"done: {N_CLIPS - 2} of {N_CLIPS} clips, ")
+    assert " stems, 2 failed, " in summary
     assert head == f"error: 2 of {N_CLIPS} clips failed:"
     assert reasons[0] == f"  {clips / '38.wav'}: cannot be read (No such file or directory)"
     assert reasons[1].startswith(f"  {clips / '39.wav'}: truncated")
@@ -229,7 +233,8 @@ def test_another_setting_is_refused_in_one_line_that_names_it(s5, clips, out):
 def test_lines_about_progress_where_there_is_no_terminal(s5, clips, out, monkeypatch):
     monkeypatch.setattr("s5cli.cli.stems.EVERY_S", 0)
     done = s5("separate", clips, "-o", out, "--system", "toy")
-    lines = done.err.splitlines()
+    *lines, summary = done.err.splitlines()
+    assert summary.startswith("done: ")
     assert len(lines) == N_CLIPS
     assert lines[9].startswith(f"10 of {N_CLIPS} clips, ")
     assert lines[9].endswith(" left")

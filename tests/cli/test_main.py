@@ -136,6 +136,29 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+FIRST_MOMENTS = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+@pytest.mark.parametrize("name", ["typer", "s5cli.cli", "s5cli.cli.tune", "tqdm", "torch", "soundfile", "numpy"])
+def test_interrupted_while_modules_are_loaded(start, slow, tmp_path, monkeypatch, name):
+    """From the first tenth of a second on: one line, whatever is imported when the signal comes."""
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(FIRST_MOMENTS.format(name=name))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "hook"), os.environ["PYTHONPATH"]]))
+    process = start(*slow)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "error: interrupted\n")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_work_leaves_whole_clips_only(start, slow, tmp_path, sent, code):
     process = start(*slow)
@@ -143,7 +166,9 @@ def test_interrupted_work_leaves_whole_clips_only(start, slow, tmp_path, sent, c
     wait_for(out / "clip002.json", process)
     process.send_signal(sent)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (code, "error: interrupted\n")
+    n_done = len(list(out.glob("*.json")))
+    said = f"error: interrupted; {n_done} of 100 clips are done, and the same command goes on\n"
+    assert (process.returncode, err) == (code, said)
     found = {path.name for path in out.iterdir()} - {"manifest.jsonl"}
     clips = {path.stem for path in out.glob("*.json")}
     assert 3 <= len(clips) < 100
@@ -158,7 +183,11 @@ def test_interrupted_before_anything_is_finished(start, slow, tmp_path):
     wait_for(tmp_path / "out", process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (130, "error: interrupted\n")
+    assert process.returncode == 130
+    assert err in (
+        "error: interrupted\n",
+        "error: interrupted; 0 of 100 clips are done, and the same command goes on\n",
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -1,7 +1,9 @@
 """`s5 separate`: what it writes and shows."""
 
+import csv
 import inspect
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -37,21 +39,16 @@ def names(folder):
 
 def test_plain_lines_where_there_is_no_terminal(s5, clips, out):
     done = s5("separate", clips, "-o", out, "--system", "toy")
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert re.fullmatch(
+        rf"done: 2 of 2 clips, 2 stems, 0 failed, [\d.]+ s \([\d.]+ times real time\): {out}\n", done.err
+    )
     assert done.out.splitlines() == [
         "a_0_Speech.wav: Speech, confidence 0.5, energy -3.0 dB",
         "a_1_Dishes.wav: Dishes, confidence 0.5, energy -3.0 dB",
         "c: no targets",
     ]
     assert names(out) == ["a.json", "a_0_Speech.wav", "a_1_Dishes.wav", "c.json", "manifest.jsonl", "run.json"]
-
-
-def test_a_table_on_a_terminal(s5, clips, out, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
-    done = s5("separate", clips, "-o", out, "--system", "toy")
-    assert "a (0.2 s)" in done.out
-    assert "confidence" in done.out
-    assert "a_1_Dishes.wav" in done.out
 
 
 def test_explain_shows_what_became_of_every_query(s5, clips, out):
@@ -74,6 +71,110 @@ def test_labels(s5, clips, out):
     assert done.code == 0
     stems = ["c_0_Speech.wav", "c_1_Speech.wav", "c_2_Dishes.wav"]
     assert names(out) == ["c.json", *stems, "manifest.jsonl", "run.json"]
+
+
+@pytest.mark.parametrize("written", ["speech", " SPEECH ", "Speech"])
+def test_labels_in_any_case_are_the_same_run(s5, clips, out, written):
+    assert s5("separate", clips, "-o", out, "--system", "toy", "--labels", "Speech").code == 0
+    done = s5("separate", clips, "-o", out, "--system", "toy", "--labels", written)
+    assert (done.code, done.err.splitlines()[0]) == (0, "note: 2 of 2 clips are done already")
+    assert names(out) == ["a.json", "a_0_Speech.wav", "c.json", "c_0_Speech.wav", "manifest.jsonl", "run.json"]
+
+
+@pytest.mark.parametrize("written", ["", "  "])
+def test_labels_that_name_nothing_are_a_mistake(s5, clips, out, written):
+    done = s5("separate", clips, "-o", out, "--system", "toy", "--labels", written)
+    assert (done.code, done.error) == (2, "--labels names no class; leave it out to let the system choose")
+
+
+@pytest.mark.parametrize("system", ["toy", "toy-alias"])
+def test_without_an_output_folder_there_is_one_for_each_system(s5, clips, tmp_path, monkeypatch, system):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        done = s5("separate", clips, "--system", system)
+        assert (done.code, names(tmp_path / "separated")) == (0, ["toy"])
+    assert done.err.startswith("note: 2 of 2 clips are done already\n")
+    assert "a_0_Speech.wav" in names(tmp_path / "separated" / "toy")
+
+
+def test_quiet(s5, clips, out):
+    done = s5("separate", clips, "-o", out, "--system", "toy", "--quiet")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert s5("separate", clips, "-o", out, "--system", "toy", "-q").err == ""
+    (clips / "b.wav").touch()
+    assert s5("separate", clips, "-o", out, "--system", "toy", "-q").error.startswith("1 of 3 clips failed: ")
+
+
+# --- residual, table, onset ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", ["auto", "1"])
+def test_stems_and_residual_are_the_mixture(s5, tmp_path, out, window):
+    """In one piece and in windows; the toy leaves nothing, so one of its two classes is named."""
+    write_tones(tmp_path / "m.wav", LOW_HZ, HIGH_HZ, n_samples=3 * 32_000)
+    args = ("separate", tmp_path / "m.wav", "-o", out, "--system", "toy", "--labels", "Speech", "--window", window)
+    assert s5(*args, "--residual", "--subtype", "FLOAT").code == 0
+    speech, left = (soundfile.read(out / name)[0] for name in ("m_0_Speech.wav", "m_residual.wav"))
+    mixture = soundfile.read(tmp_path / "m.wav")[0][:, 0]
+    np.testing.assert_allclose(speech + left, mixture, atol=1e-6)
+    assert np.square(left).mean() == pytest.approx(np.square(speech).mean(), rel=0.01)
+    assert json.loads((out / "m.json").read_text())["residual"] == "m_residual.wav"
+    again = s5(*args, "--residual", "--subtype", "FLOAT")
+    assert again.err == "note: 1 of 1 clips are done already\n"
+    (out / "m_residual.wav").unlink()
+    assert s5(*args, "--residual", "--subtype", "FLOAT").code == 0
+    assert (out / "m_residual.wav").exists()
+    other = s5(*args, "--subtype", "FLOAT")
+    assert (other.code, "residual" in other.error) == (2, True)
+    assert s5(*args, "--restart").code == 0
+    assert "m_residual.wav" not in names(out)
+
+
+def test_a_residual_is_no_stem(s5, short_clips, out, tmp_path):
+    """Neither to scores nor to a report; and a clip called so keeps its own files."""
+    mixtures = short_clips / "soundscape"
+    for folder, more in ((out, ["--residual"]), (tmp_path / "without", [])):
+        assert s5("separate", mixtures, "-o", folder, "--system", "toy", *more).code == 0
+    scores = [s5("evaluate", folder, "--reference", short_clips, "--json") for folder in (out, tmp_path / "without")]
+    assert [done.code for done in scores] == [0, 0]
+    assert scores[0].out == scores[1].out
+    assert s5("report", out, "--reference", short_clips).code == 0
+
+
+def test_a_table_has_one_row_a_stem(s5, clips, out, tmp_path):
+    path = tmp_path / "stems.csv"
+    for _ in range(2):
+        assert s5("separate", clips, "-o", out, "--system", "toy", "--csv", path).code == 0
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        assert [(row["clip"], row["file"], row["label"], row["slot"]) for row in rows] == [
+            ("a", "a_0_Speech.wav", "Speech", "0"), ("a", "a_1_Dishes.wav", "Dishes", "1")
+        ]  # fmt: skip
+        stems = json.loads((out / "a.json").read_text())["stems"]
+        for row, stem in zip(rows, stems, strict=True):
+            for name in ("onset_s", "offset_s", "confidence", "energy_db"):
+                assert float(row[name]) == stem[name]
+    done = s5("separate", clips, "-o", out, "--system", "toy", "--csv", tmp_path / "nowhere" / "t.csv")
+    assert (done.code, "a file in a folder that exists" in done.error) == (2, True)
+
+
+@pytest.mark.parametrize("window", ["auto", "1"])
+def test_onset_and_offset(s5, tmp_path, out, window):
+    audio = np.zeros((4, 4 * 32_000), np.float32)
+    audio[:, 32_000 : 2 * 32_000] = tones(LOW_HZ, n_samples=32_000)
+    soundfile.write(tmp_path / "m.wav", audio.T, 32_000)
+    args = ("separate", tmp_path / "m.wav", "-o", out, "--system", "toy", "--labels", "Speech,Dishes")
+    assert s5(*args, "--window", window).code == 0
+    speech, dishes = json.loads((out / "m.json").read_text())["stems"]
+    assert (speech["onset_s"], speech["offset_s"]) == pytest.approx((1.0, 2.0), abs=0.03)
+    if window == "auto":
+        assert dishes["energy_db"] < -50
+
+
+def test_a_silent_stem_has_neither(s5, tmp_path, out):
+    write_tones(tmp_path / "m.wav")
+    assert s5("separate", tmp_path / "m.wav", "-o", out, "--system", "toy", "--labels", "Speech").code == 0
+    (stem,) = json.loads((out / "m.json").read_text())["stems"]
+    assert (stem["onset_s"], stem["offset_s"]) == (None, None)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])

@@ -129,5 +129,7 @@ def _sendable(outcome: Outcome) -> Outcome:
     if isinstance(outcome, Notice):
         return replace(outcome, message=f"{platform.node()}: {outcome.message}")
     if isinstance(outcome, Separated):
-        return replace(outcome, stems=tuple(replace(s, audio=s.audio.detach().cpu().clone()) for s in outcome.stems))
+        residual = None if outcome.residual is None else outcome.residual.detach().cpu().clone()
+        stems = tuple(replace(stem, audio=stem.audio.detach().cpu().clone()) for stem in outcome.stems)
+        return replace(outcome, stems=stems, residual=residual)
     return outcome
