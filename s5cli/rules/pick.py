@@ -41,7 +41,7 @@ def compact_order(keep: Bools) -> Ints:
 
 @lru_cache
 def _compact_orders(slots: int) -> Ints:
-    """`compact_order` for all ways to keep some of the slots, each a binary number with the first slot last. [s, 2^s]"""
+    """`compact_order` for every way to keep some slots, each a binary number with the first slot last. [s, 2^s]"""
     found = np.full((1 << slots, slots), EMPTY, dtype=np.int64)
     for number, row in enumerate(found):
         kept = [slot for slot in range(slots) if number >> slot & 1]

@@ -103,8 +103,8 @@ class TaggingDriven:
         return twin
 
     def separate(self, scenes: Sequence[Scene], queries: Queries) -> Stems:
-        """A pass of the first separator, each stem heard again."""
-        return heard(queries, self.separate_a(scenes, queries.classes))
+        """A pass of the first separator, each stem tagged again."""
+        return retagged(queries, self.separate_a(scenes, queries.classes))
 
     def separate_rest(self, scenes: Sequence[Scene], first: Stems, kept: Bools) -> Stems:
         """What is left of the clips that lost a query is separated again; the others ask for nothing and stay."""
@@ -117,7 +117,7 @@ class TaggingDriven:
         if self.separate_b is None:
             return stems
         found = self.separate_b(scenes, stems.classes, stems.waveforms)
-        theirs = heard(stems, found.stems)
+        theirs = retagged(stems, found.stems)
         waveforms, *numbers = pick(match(stems.classes, found.correlation), theirs.waveforms, *theirs.numbers.values())
         return replace(stems, waveforms=waveforms, numbers=dict(zip(theirs.numbers, numbers, strict=True)))
 
@@ -132,7 +132,7 @@ class GivenQueries:
         return GivenTags(self.queries)
 
 
-def heard(queries: Queries, found: Retagged) -> Stems:
+def retagged(queries: Queries, found: Retagged) -> Stems:
     """Stems in their queries' own places, with what re-tagging and the level meter say of them."""
     numbers = {"support": support(found.probability), "energy_db": found.energy_db}
     return Stems(queries.classes, queries.confidence, places(queries.classes), found.waveforms, numbers)
@@ -181,14 +181,14 @@ class Decision:
 
     def _doubted(self, row: int, slot: int, c: int) -> QueryTrace:
         index = self.first.classes[row, [slot]]
-        heard, confidence = float(self.first.numbers["support"][row, slot]), float(self.first.confidence[row, slot])
+        support_1, confidence = float(self.first.numbers["support"][row, slot]), float(self.first.confidence[row, slot])
         return QueryTrace(
             label=CLASSES[index[0]],
             confidence=confidence,
             slot=slot,
             stages=(self._proposed(row, c), stage_of("pass 1", self.first, row, slot)),
             dropped_by="verify",
-            reason=f"support {heard:.3g} is below verify {self.setting.of('verify', index)[0]:g}"
+            reason=f"support {support_1:.3g} is below verify {self.setting.of('verify', index)[0]:g}"
             f" and confidence {confidence:.3g} below drop {self.setting.of('drop', index)[0]:g}",
         )
 
