@@ -73,6 +73,8 @@ class Toy:
         for scene in scenes:
             if scene.name.startswith("refused"):
                 raise InputError(f"the toy does not take {scene.name}")
+            if scene.name.startswith("bug"):
+                raise ZeroDivisionError
             time.sleep(self.setting.scalar("pause_s"))
         asked = self._proposed(scenes) if self.asked is None else self.asked
         waveforms = np.empty(asked.classes.shape, dtype=object)

@@ -70,12 +70,14 @@ def test_names_of_files_and_classes_are_whole(machine, clips, tmp_path, columns)
 
 @pytest.mark.parametrize("args", [("systems",), ("weights", "list"), ("download", "baseline-4ch", "--dry-run")])
 def test_listings_fit_80_columns_and_break_between_words(machine, args):
+    machine.write_text("")
     piped = subprocess.run([sys.executable, "-m", "s5cli", *args], capture_output=True, text=True, check=True).stdout
     assert max(map(len, piped.splitlines())) > 80, "what is piped is a line a row"
     code, said = shown(*args)
     assert code == 0
     words = set(said.split())
-    assert all(word in words for row in piped.splitlines()[1:] for word in row.split()), "no word is cut"
+    rows = [row for row in piped.splitlines() if row.split()[:1] not in (["system"], ["file"], ["url"])]
+    assert all(word in words for row in rows for word in row.split()), "no word is cut"
     assert all(len(line) <= 80 or len(line.split()[-1]) > 40 for line in said.splitlines())
 
 
