@@ -206,15 +206,6 @@ def body_sizes(width: float) -> tuple[int, int]:
     return _LAST_FACTOR * rounded(_LAST_IN * width), rounded(_LAST_HIDDEN * width)
 
 
-def channels_after(block: int, width: float) -> int:
-    """Channels of the maps that the body's `features.{block}` gives, blocks 1 to 15.
-
-    >>> channels_after(6, 0.4)
-    16
-    """
-    return scaled(_ROWS[block - 1], width).n_out
-
-
 def width_of(maps: int) -> float:
     """The width of a release's body from the number of its maps.
 
