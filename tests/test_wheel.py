@@ -37,7 +37,8 @@ def test_it_carries_every_data_file(wheel):
     data = {
         path for path in (ROOT / "s5cli").rglob("*") if path.suffix in {".toml", ".safetensors", ".md", ".css", ".js"}
     }
-    assert {str(path.relative_to(ROOT)) for path in data} | {"s5cli/weights.toml"} <= packed
+    notices = {f"s5cli/compact/LICENSE.{name}" for name in ("CC-BY-4.0", "EfficientAT")}
+    assert {str(path.relative_to(ROOT)) for path in data} | notices | {"s5cli/weights.toml"} <= packed
     assert not [name for name in packed if name.startswith(("tests", "examples", "benchmarks"))]
 
 

@@ -1,4 +1,4 @@
-"""What training does to time-frequency maps so that few recordings go further: masks, filters, mixed statistics."""
+"""What training does to time-frequency maps so that few recordings go further: masks and filters."""
 
 import torch
 import torch.nn.functional as F
@@ -38,22 +38,3 @@ def filtered(maps: Tensor, deviation: float) -> Tensor:
     corners = deviation * torch.randn(len(maps), 1, n_corners, device=maps.device)
     response = F.interpolate(corners, maps.shape[2], mode="linear", align_corners=True)
     return maps + response[..., None]
-
-
-def restyled(maps: Tensor, alpha: float, share: float = 0.5) -> Tensor:
-    """Mean and spread of each band mixed with those of another clip of the batch, in `share` of the batches.
-
-    Args:
-        maps: [b, c, bands, n].
-        alpha: of the Beta distribution that the clip's own part is drawn from; 0 leaves everything as it is.
-        share: of the batches that are touched.
-
-    Source: Freq-MixStyle (Schmid et al., DCASE 2022 Task 1).
-    """
-    if not alpha or torch.rand(()) >= share:
-        return maps
-    mean, spread = maps.mean(dim=(1, 3), keepdim=True), maps.std(dim=(1, 3), keepdim=True) + 1e-5
-    other = torch.randperm(len(maps), device=maps.device)
-    own = torch.distributions.Beta(alpha, alpha).sample((len(maps), 1, 1, 1)).to(maps.device)
-    spread_now, mean_now = own * spread + (1 - own) * spread[other], own * mean + (1 - own) * mean[other]
-    return (maps - mean) / spread * spread_now + mean_now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,15 @@ FEWEST_TO_LEARN, FEWEST_TO_JUDGE = 3, 2
 """Sources below which a class is one recording learned by heart, or a score of one recording."""
 
 
-def card(recipe: Recipe, config: Mapping[str, Any], steps: int, library: Library, held_out: Library | None) -> str:
-    """Markdown, complete but for the scores."""
+def card(
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    steps: int,
+    library: Library,
+    held_out: Library | None,
+    began_as: Sequence[str],
+) -> str:
+    """Markdown, complete but for the scores; `began_as` is what the network has been, the latest first."""
     schedule = recipe.schedule
     echoed = f", each rendered scene in {schedule.echo} of them on average" if schedule.echo > 1 else ""
     return "\n".join(
@@ -28,6 +35,7 @@ def card(recipe: Recipe, config: Mapping[str, Any], steps: int, library: Library
             f"A {recipe.task.replace('_', ' ')}, `{recipe.network}`, configuration `{dict(config)}`,",
             f"trained by s5cli {__version__} (`s5 train {recipe.name}`):",
             f"{steps} steps of {schedule.batch_size} scenes of {recipe.scenes.duration_s:g} s{echoed}.",
+            *(f"Before that it was {name}." for name in began_as),
             "",
             "Its scores are its own. They say nothing of the published systems whose flow it serves in.",
             "",

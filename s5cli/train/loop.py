@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -42,8 +42,17 @@ class RunOptions:
     report: Callable[[str], None] = print
 
 
-def train(recipe: Recipe, network: nn.Module, library: Library, held_out: Library | None, options: RunOptions) -> Path:
+def train(
+    recipe: Recipe,
+    network: nn.Module,
+    library: Library,
+    held_out: Library | None,
+    options: RunOptions,
+    began_as: Sequence[str] = (),
+) -> Path:
     """Runs a recipe to its end, or on from the checkpoint in the run's folder; returns the finished weights' path.
+
+    `began_as` is what the network has been, the latest first; the weights and their card carry it on.
 
     Raises:
         UsageError: the folder holds a run of another recipe, or the recipe cannot be run with this network.
@@ -77,10 +86,10 @@ def train(recipe: Recipe, network: nn.Module, library: Library, held_out: Librar
         if run.out_of_time():
             break
     run.save()
-    path = run.export()
+    path = run.export(began_as)
     if fabric.is_global_zero:
         path.with_suffix(".md").write_text(
-            card(recipe, run.config, run.done_steps, library, held_out), encoding="utf-8"
+            card(recipe, run.config, run.done_steps, library, held_out, began_as), encoding="utf-8"
         )
     return path
 
@@ -112,11 +121,12 @@ class Run:
         self.recipe, self.fabric, self.options, self.task = recipe, fabric, options, task_of(recipe.task)
         freeze(network, recipe.trainable)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPUs
-        parameters = [p for p in network.parameters() if p.requires_grad]
         s = recipe.schedule
-        optimiser = torch.optim.AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay)
+        groups = parameter_groups(network, recipe)
+        optimiser = torch.optim.AdamW(groups, lr=s.learning_rate, weight_decay=s.weight_decay)
         self.averaged = copy.deepcopy(network).to(fabric.device).eval().requires_grad_(False)
         self.network, self.optimiser = fabric.setup(network, optimiser)
+        self.beginnings = [[p.detach().clone() for p in group["params"]] for group in self.optimiser.param_groups]
         for name in self.task.calls:
             if hasattr(network, name):
                 self.network.mark_forward_method(name)
@@ -137,8 +147,8 @@ class Run:
     def step(self, batch: Batch) -> None:
         s = self.recipe.schedule
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.done_steps, s)
-        train_mode(self.network, self.recipe.trainable)
+            group["lr"] = group["scale"] * learning_rate(self.done_steps, s)
+        train_mode(self.network, () if self.recipe.freeze_statistics else self.recipe.trainable)
         with self.fabric.autocast():
             loss = self.task.loss(self.recipe, self.network, batch)
         if not torch.isfinite(loss):
@@ -148,12 +158,24 @@ class Run:
         self.fabric.backward(loss)
         self.fabric.clip_gradients(self.network, self.optimiser, max_norm=s.clip_norm)
         self.optimiser.step()
+        self.pull_back()
         self.optimiser.zero_grad(set_to_none=True)
         self.done_steps += 1
         average(self.averaged, self.network.module, min(s.ema, self.done_steps / (self.done_steps + 10)))
         self.losses.append(loss.item())
         self.fabric.log("loss", self.losses[-1], self.done_steps)
         self.speak()
+
+    @torch.no_grad()
+    def pull_back(self) -> None:
+        """A step towards the initial weights, decoupled from the gradient as AdamW's decay is.
+
+        Source: L2-SP (Li et al., ICML 2018).
+        """
+        decay = self.recipe.schedule.pull_back
+        for group, beginnings in zip(self.optimiser.param_groups, self.beginnings, strict=True):
+            for p, start in zip(group["params"], beginnings, strict=True):
+                p.lerp_(start, group["lr"] * decay)
 
     def due(self, every: int) -> bool:
         return self.done_steps % every == 0 or self.done_steps == self.recipe.schedule.steps
@@ -221,7 +243,7 @@ class Run:
         self.done_steps = state["steps"]
         self.options.report(f"resumed at step {self.done_steps}")
 
-    def export(self) -> Path:
+    def export(self, began_as: Sequence[str]) -> Path:
         """The averaged weights as safetensors, float16 where the recipe says so, with their configuration inside."""
         path = self.options.folder / f"{self.recipe.name}.safetensors"
         if self.fabric.is_global_zero:
@@ -233,6 +255,7 @@ class Run:
                 "config": json.dumps(self.config),
                 "recipe": self.recipe.name,
                 "steps": str(self.done_steps),
+                "began_as": json.dumps(list(began_as)),
             }
             part = path.with_suffix(".part")
             save_file({key: value.contiguous() for key, value in state.items()}, part, metadata=metadata)
@@ -251,6 +274,16 @@ def learning_rate(step: int, schedule: Schedule) -> float:
     return schedule.learning_rate * min(1.0, warm) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """What learns, as the optimiser takes it: each group with the scale of its learning rate."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, p in network.named_parameters():
+        if p.requires_grad:
+            scale = recipe.schedule.slow_scale if name.startswith(recipe.slow) else 1.0
+            groups.setdefault(scale, []).append(p)
+    return [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
+
+
 def freeze(network: nn.Module, trainable: tuple[str, ...]) -> None:
     """Only parameters whose names begin with one of the prefixes learn."""
     learning = [p for name, p in network.named_parameters() if p.requires_grad and name.startswith(trainable)]
@@ -263,7 +296,7 @@ def freeze(network: nn.Module, trainable: tuple[str, ...]) -> None:
 
 
 def train_mode(network: nn.Module, trainable: tuple[str, ...]) -> None:
-    """Training mode, but frozen modules keep their batch statistics."""
+    """Training mode, but only modules under one of the prefixes change their batch statistics."""
     inner = getattr(network, "module", network)
     network.train()
     for name, module in inner.named_modules():

@@ -1,5 +1,5 @@
-"""Losses: permutation-invariant cross-entropy of tracks and cross-entropy of frames for taggers, class-aware
-permutation-invariant SNR for separators.
+"""Losses: permutation-invariant cross-entropy of tracks, or cross-entropy of counts and of frames, for taggers;
+class-aware permutation-invariant SNR for separators.
 """
 
 from itertools import permutations
@@ -33,6 +33,27 @@ def pit_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
         reduction="none",
     ).view(b, s, s)  # [b, track, target]
     return best_over_permutations(pairs).mean()
+
+
+def count_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
+    """Mean negative log-likelihood of how many of each class there are, summed over classes, over clips.
+
+    Args:
+        logits: [b, s, k]; row j is of "more than j, if there are j", and is not judged where there are fewer.
+        classes: [b, s] class indices, negative where unused.
+
+    Source: continuation-ratio model of ordered categories (Fienberg, The Analysis of Cross-Classified Categorical
+    Data, 1980).
+
+    >>> logits = torch.tensor([[[9.0, -9.0], [-9.0, 9.0], [9.0, 9.0]]])  # one of the first class
+    >>> bool(count_cross_entropy(logits, torch.tensor([[0, -1, -1]])) < 0.001)
+    True
+    """
+    hot = F.one_hot(classes.clamp_min(0), logits.shape[2]) * (classes >= 0)[..., None]
+    counts = hot.sum(dim=1, keepdim=True)  # [b, 1, k]
+    before = torch.arange(logits.shape[1], device=logits.device)[:, None]  # [s, 1]
+    told = F.binary_cross_entropy_with_logits(logits, (counts > before).to(logits.dtype), reduction="none")
+    return (told * (counts >= before)).sum(dim=(1, 2)).mean()
 
 
 def frame_cross_entropy(logits: Tensor, targets: Tensor, classes: Tensor) -> Tensor:

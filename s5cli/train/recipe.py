@@ -25,8 +25,10 @@ class Schedule:
     batch_size: int
     echo: int = 1  # steps that a rendered scene takes part in, in changing company
     learning_rate: float = 1e-3
+    slow_scale: float = 1.0  # of the learning rate, for what the recipe calls slow
     warmup_steps: int = 100
     weight_decay: float = 1e-2
+    pull_back: float = 0.0  # weight decay towards the weights that the run began with instead of zero
     clip_norm: float = 5.0
     ema: float = 0.998  # decay per step of the averaged weights, which are what is saved
     checkpoint_steps: int = 200
@@ -45,10 +47,12 @@ class Recipe:
     scenes: SceneSettings
     examples: ExampleSettings
     config: Mapping[str, Any] = field(default_factory=dict)
-    frame_weight: float = 0.0  # of a tagger's second loss, what sounds when; the network must say so (`heard`)
+    frame_weight: float = 0.0  # of a tagger's second loss, what sounds when; the network must say so (`counted`)
     init: str | None = None  # a file of the registry, a package:NAME, or a path; --init overrides
-    grows: bool = False  # initial weights of a network with fewer inputs: the new inputs' weights start at zero
+    grows: bool = False  # initial weights of another network, which this one's class says how to take over (`grown`)
     trainable: tuple[str, ...] = ("",)  # prefixes of parameter names; the rest is frozen, batch statistics too
+    slow: tuple[str, ...] = ()  # prefixes of parameter names that learn at `slow_scale`
+    freeze_statistics: bool = False  # all batch statistics stay as they begin
     half: bool = True  # save float16
     installs: str | None = None  # the registry's file that the result becomes
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from s5cli.errors import UsageError
-from s5cli.train.recipe import Recipe, network_class
-from s5cli.weights import checkpoint, fetch, places
+from s5cli.train.recipe import Recipe, from_table, network_class
+from s5cli.weights import checkpoint, fetch, hashes, places
 from s5cli.weights.fetch import Access
 from s5cli.weights.registry import registry
 
@@ -27,37 +27,42 @@ def initial_network(recipe: Recipe, init: str | None, access: Access) -> nn.Modu
         UsageError: neither a file nor a name.
         WeightsError: the weights cannot be had, or are of another network.
     """
+    path = initial_path(recipe, init, access)
+    if path is None:
+        return recipe.build()
+    given, kind = checkpoint.read(path), network_class(recipe.network)
+    if recipe.grows:
+        config = from_table(kind.Config, recipe.config, f"recipe {recipe.name}: config")
+        given = replace(given, tensors=kind.grown(given.tensors, config))
+    return checkpoint.build_network(kind, given, recipe.config)
+
+
+def initial_path(recipe: Recipe, init: str | None, access: Access) -> Path | None:
+    """The file of `initial_network`'s weights, fetched if need be; None if the network is to be fresh."""
     source = init or recipe.init
     if source is None:
-        return recipe.build()
+        return None
     path = Path(source)
-    if not path.is_file():
-        known = registry()
-        if path.suffix:
-            raise UsageError(f"no such file of initial weights: {path}")
-        path = fetch.fetch(known.file(source), known, access)
-    given = checkpoint.read(path)
-    if recipe.grows:
-        given = replace(given, tensors=grown(given.tensors, recipe.build().state_dict()))
-    return checkpoint.build_network(network_class(recipe.network), given, recipe.config)
+    if path.is_file():
+        return path
+    if path.suffix:
+        raise UsageError(f"no such file of initial weights: {path}")
+    known = registry()
+    return fetch.fetch(known.file(source), known, access)
 
 
-def grown(small: Mapping[str, Tensor], large: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A smaller network's weights in a larger network's shapes, the new inputs of convolutions at zero.
+def began_as(path: Path | None) -> list[str]:
+    """What a network that begins with this file has been, the latest first: names, with the licence where one is known.
 
-    The larger network then begins with exactly the smaller one's answer. Only second axes grow; whatever else differs
-    is left as it is, for the strict load to refuse.
+    A run's own file says what it began as; a file of the registry is known by its content.
     """
-    return {name: _with_more_inputs(value, large.get(name, value)) for name, value in small.items()}
-
-
-def _with_more_inputs(small: Tensor, large: Tensor) -> Tensor:
-    others_fit = (
-        small.ndim == large.ndim == 4 and small.shape[0] == large.shape[0] and small.shape[2:] == large.shape[2:]
-    )
-    if not others_fit or small.shape[1] >= large.shape[1]:
-        return small
-    return torch.nn.functional.pad(small, (0, 0, 0, 0, 0, large.shape[1] - small.shape[1]))
+    if path is None:
+        return []
+    sha256 = hashes.sha256_of(path)
+    known = next((file for file in registry().files.values() if file.sha256 == sha256), None)
+    metadata = checkpoint.read_metadata(path)
+    name = f"{known.name}, {known.licence.title}, {known.licence.url}" if known else metadata.get("recipe", path.name)
+    return [name, *json.loads(metadata.get("began_as", "[]"))]
 
 
 def is_first() -> bool:

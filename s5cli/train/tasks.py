@@ -20,7 +20,7 @@ from s5cli.labels import SILENCE_INDEX
 from s5cli.scene import N_CHANNELS
 from s5cli.synth.library import Library
 from s5cli.train.data import Batch, Scenes
-from s5cli.train.losses import class_aware_snr_loss, frame_cross_entropy, pit_cross_entropy
+from s5cli.train.losses import class_aware_snr_loss, count_cross_entropy, frame_cross_entropy, pit_cross_entropy
 from s5cli.train.recipe import Recipe
 
 TASKS: Mapping[str, str] = {
@@ -84,25 +84,28 @@ def task_of(name: str) -> Task:
 
 
 class Tagger:
-    """Mixtures (and stems) to the classes in them: three tracks, and perhaps what sounds in each frame."""
+    """Mixtures (and stems) to the classes in them.
 
-    calls = ("heard",)
+    A network that counts (`counted`) learns how many of each class there are, and when; others learn three tracks.
+    """
+
+    calls = ("counted",)
 
     def problems(self, recipe: Recipe, network: nn.Module) -> Iterator[str]:
         if recipe.schedule.batch_size < 2:
             yield "batch_size must be at least 2, as a tagger's head normalises over clips"
-        if recipe.frame_weight and not hasattr(network, "heard"):
+        if recipe.frame_weight and not hasattr(network, "counted"):
             yield f"frame_weight must be 0, as {type(network).__name__} does not say what sounds when"
 
     def examples(self, recipe: Recipe, library: Library, network: nn.Module) -> Scenes:
         return Scenes(recipe.scenes, library, recipe.examples, getattr(network, "channels", N_CHANNELS))
 
     def loss(self, recipe: Recipe, network: Any, batch: Batch) -> Tensor:
-        if not recipe.frame_weight:
+        if not hasattr(network, "counted"):
             return pit_cross_entropy(network(batch.mixture).float(), batch.tags)
-        tracks, frames = network.heard(batch.mixture)
+        counts, frames = network.counted(batch.mixture)
         of_frames = frame_cross_entropy(frames.float(), batch.targets, batch.classes)
-        return pit_cross_entropy(tracks.float(), batch.tags) + recipe.frame_weight * of_frames
+        return count_cross_entropy(counts.float(), batch.classes) + recipe.frame_weight * of_frames
 
     def validate(self, network: Any, scenes: Sequence[Batch]) -> Validation:
         """Accuracies as the challenge has them, in percent."""

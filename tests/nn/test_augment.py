@@ -2,7 +2,7 @@
 
 import torch
 
-from s5cli.nn.augment import filtered, masked, restyled
+from s5cli.nn.augment import filtered, masked
 
 
 def maps(b: int = 6, channels: int = 2) -> torch.Tensor:
@@ -43,34 +43,3 @@ def test_a_filter_is_the_same_at_all_times_and_in_all_channels_of_a_clip():
 
 def test_a_filter_of_no_deviation_is_none():
     assert torch.equal(filtered(maps(), 0.0), maps())
-
-
-def test_a_restyled_clip_has_a_band_statistic_between_two_clips_and_the_same_shape():
-    torch.manual_seed(3)
-    own, other = 2.0 + maps(1), 3.0 * maps(1).flip(-1) - 1.0
-    before = torch.cat([own, other])
-    for _ in range(20):
-        after = restyled(before, alpha=0.3, share=1.0)
-        for statistic in (mean, spread):
-            low = torch.minimum(statistic(own), statistic(other))[0] - 1e-3
-            high = torch.maximum(statistic(own), statistic(other))[0] + 1e-3
-            assert ((statistic(after) >= low) & (statistic(after) <= high)).all()
-        torch.testing.assert_close(whitened(after), whitened(before), atol=1e-3, rtol=0)
-    assert not torch.equal(after, before)
-
-
-def test_a_share_of_none_restyles_nothing():
-    assert torch.equal(restyled(maps(), 0.3, share=0.0), maps())
-    assert torch.equal(restyled(maps(), alpha=0.0, share=1.0), maps())
-
-
-def mean(x: torch.Tensor) -> torch.Tensor:
-    return x.mean(dim=(1, 3), keepdim=True)
-
-
-def spread(x: torch.Tensor) -> torch.Tensor:
-    return x.std(dim=(1, 3), keepdim=True)
-
-
-def whitened(x: torch.Tensor) -> torch.Tensor:
-    return (x - mean(x)) / spread(x)

@@ -7,16 +7,16 @@ import sys
 import pytest
 
 from s5cli.cli import exit_code
-from s5cli.nn.cnn_tagger import CNNTagger
+from s5cli.nn.body_tagger import BodyTagger
 from s5cli.weights import checkpoint
 
 RECIPE = """
 task = "tagger"
-network = "s5cli.nn.cnn_tagger:CNNTagger"
+network = "s5cli.nn.body_tagger:BodyTagger"
 frame_weight = 1.0
 [config]
 channels = 4
-widths = [4, 4, 4]
+width = 0.1
 [scenes]
 duration_s = 0.5
 n_simulated_rooms = 1
@@ -50,7 +50,7 @@ def test_two_processes_share_a_run(recipe, material, tmp_path, monkeypatch):
     assert "step 3/3" in done.stderr
     assert done.stderr.count("step 3/3") == 1, "one of the two speaks"
     assert done.stdout == f"{tmp_path}/data/trained/resunetk-b.safetensors\n", "one of the two installs"
-    checkpoint.build_network(CNNTagger, checkpoint.read(tmp_path / "run" / "mine.safetensors"), {})
+    checkpoint.build_network(BodyTagger, checkpoint.read(tmp_path / "run" / "mine.safetensors"), {})
 
 
 def test_a_stopped_run_goes_on(recipe, material, tmp_path):

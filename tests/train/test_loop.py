@@ -7,24 +7,27 @@ import pytest
 import torch
 
 from s5cli.errors import UsageError, WeightsError
-from s5cli.nn.cnn_tagger import CNNTagger, CNNTaggerConfig
+from s5cli.nn.body_tagger import BodyTagger, BodyTaggerConfig
+from s5cli.nn.efficientat import EfficientAT, EfficientATConfig
 from s5cli.nn.resunet import ResUNetK
 from s5cli.synth.settings import SceneSettings
+from s5cli.train import start
 from s5cli.train.data import ECHO_SCENES, Batch, ExampleSettings, Scenes, Span, as_stem, batches, echoed
 from s5cli.train.loop import RunOptions, learning_rate, train
 from s5cli.train.recipe import Recipe, Schedule, names, parse_recipe, read_recipe
-from s5cli.train.start import initial_network, install
+from s5cli.train.start import began_as, initial_network, install
 from s5cli.train.tasks import Validation
-from s5cli.weights import checkpoint
+from s5cli.weights import checkpoint, hashes
 from s5cli.weights.fetch import Access
+from s5cli.weights.registry import FileEntry, Licence, Registry
 
 SCENES = SceneSettings(duration_s=1.0, n_simulated_rooms=2)
 SCHEDULE = Schedule(steps=4, batch_size=2, warmup_steps=1, checkpoint_steps=2, validate_steps=4, validation_scenes=2)
 TAGGER = Recipe(
-    name="tiny_tagger", task="tagger", network="s5cli.nn.cnn_tagger:CNNTagger", schedule=SCHEDULE, scenes=SCENES,
+    name="tiny_tagger", task="tagger", network="s5cli.nn.body_tagger:BodyTagger", schedule=SCHEDULE, scenes=SCENES,
     examples=ExampleSettings(seed=1, stem_share=0.5), half=False,
-    config={"channels": 4, "widths": [4, 4, 4], "dropout": 0.0, "masked_bands": 0, "masked_frames": 0,
-            "filter_deviation": 0.0, "style_alpha": 0.0},
+    config={"channels": 4, "width": 0.1, "dropout": 0.0, "gain_db": 0.0, "filter_deviation": 0.0, "masked_bands": 0,
+            "masked_hops": 0},
 )  # fmt: skip
 SEPARATOR = Recipe(
     name="tiny_separator", task="separator", network="s5cli.nn.resunet:ResUNetK", schedule=SCHEDULE, scenes=SCENES,
@@ -39,10 +42,10 @@ def options(folder, **given):
     return RunOptions(folder, accelerator="cpu", workers=0, report=lines.append, **given), lines
 
 
-def run(recipe, library, folder, network=None, **given):
+def run(recipe, library, folder, network=None, began_as=(), **given):
     torch.manual_seed(0)
     chosen, lines = options(folder, **given)
-    return train(recipe, network or recipe.build(), library, library, chosen), lines
+    return train(recipe, network or recipe.build(), library, library, chosen, began_as), lines
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(library, tmp_path):
@@ -75,16 +78,61 @@ def test_separator_run_reports_trivial_answers_and_exports_half(library, tmp_pat
     assert "4 steps of 2 scenes" in card
 
 
-def test_only_the_head_learns(library, tmp_path):
-    network = CNNTagger(
-        CNNTaggerConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in TAGGER.config.items()})
-    )
+def changed(recipe, library, folder):
+    """Names of a tiny tagger's weights that a run changed, those that it kept, and by how much the largest moved."""
+    network = BodyTagger(BodyTaggerConfig(**TAGGER.config))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    path, _ = run(replace(TAGGER, trainable=("head.",)), library, tmp_path, network)
+    path, _ = run(recipe, library, folder, network)
     after = checkpoint.read(path).tensors
-    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
-    assert changed
-    assert all(name.startswith("head.") for name in changed)
+    moved = {name: float((value - after[name]).abs().max()) for name, value in before.items()}
+    return {name: by for name, by in moved.items() if by}
+
+
+def test_only_the_head_learns(library, tmp_path):
+    found = changed(replace(TAGGER, trainable=("head.",)), library, tmp_path)
+    assert found
+    assert all(name.startswith("head.") for name in found)
+
+
+def test_what_is_slow_learns_by_its_scale(library, tmp_path):
+    schedule = replace(SCHEDULE, slow_scale=0.0)
+    found = changed(replace(TAGGER, schedule=schedule, slow=("body.",), freeze_statistics=True), library, tmp_path)
+    assert {name.partition(".")[0] for name in found} == {"head"}
+    schedule = replace(SCHEDULE, slow_scale=0.01, weight_decay=0.0)
+    scaled = changed(replace(TAGGER, schedule=schedule, slow=("body.",)), library, tmp_path / "scaled")
+    slow = [by for name, by in scaled.items() if name.startswith("body.") and name.endswith("weight")]
+    fast = [by for name, by in scaled.items() if name.startswith("head.") and name.endswith("weight")]
+    assert 0 < max(slow) < 0.1 * max(fast)
+
+
+def test_weights_are_pulled_back_to_where_they_began(library, tmp_path):
+    schedule = replace(SCHEDULE, weight_decay=0.0)
+    free = changed(replace(TAGGER, schedule=schedule), library, tmp_path / "free")
+    pulled = changed(replace(TAGGER, schedule=replace(schedule, pull_back=500.0)), library, tmp_path / "pulled")
+    weights = [name for name in free if name.endswith("fc1.weight")]
+    assert weights
+    assert all(pulled[name] < 0.9 * free[name] for name in weights)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_statistics_may_be_frozen(library, tmp_path, frozen):
+    found = changed(replace(TAGGER, freeze_statistics=frozen), library, tmp_path)
+    assert any("running_mean" in name for name in found) != frozen
+
+
+def test_a_tagger_begins_as_another_network(library, tmp_path):
+    """The width comes from the weights; what AudioSet's network does not have is drawn afresh."""
+    torch.manual_seed(0)
+    other = EfficientAT(EfficientATConfig(width=0.2))
+    torch.save(other.state_dict(), tmp_path / "mn02.pt")
+    recipe = replace(TAGGER, grows=True)
+    network = initial_network(recipe, str(tmp_path / "mn02.pt"), Access())
+    assert network.config.width == 0.2
+    for name, value in other.features.state_dict().items():
+        assert torch.equal(network.body.state_dict()[name], value)
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "strange.pt")
+    with pytest.raises(WeightsError, match="does not hold the weights of BodyTagger"):
+        initial_network(recipe, str(tmp_path / "strange.pt"), Access())
 
 
 def test_a_tagger_needs_two_clips_a_step(library, tmp_path):
@@ -228,11 +276,10 @@ def test_a_task_of_ones_own_is_looked_up(library, tmp_path):
 
 
 def test_what_sounds_when_is_learned_too(library, tmp_path):
-    network = TAGGER.build()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    path, _ = run(replace(TAGGER, frame_weight=1.0, trainable=("frames.",)), library, tmp_path, network)
-    after = checkpoint.read(path).tensors
-    assert {name for name in before if not torch.equal(before[name], after[name])} == {"frames.weight", "frames.bias"}
+    tuned = replace(TAGGER, trainable=("head.frames.",), schedule=replace(SCHEDULE, weight_decay=0.0))
+    told = changed(replace(tuned, frame_weight=1.0), library, tmp_path / "told")
+    assert told.keys() == {"head.frames.weight", "head.frames.bias"}
+    assert not changed(tuned, library, tmp_path / "untold")
 
 
 def test_ranks_share_a_span():
@@ -307,17 +354,20 @@ def test_initial_weights_are_checked(library, tmp_path):
         initial_network(TAGGER, str(tmp_path / "missing.safetensors"), Access())
 
 
-def test_a_grown_network_begins_with_the_smaller_ones_answer(library, tmp_path):
-    mono = replace(TAGGER, config={**TAGGER.config, "channels": 1})
-    path, _ = run(mono, library, tmp_path, minutes=0.0)
-    small = initial_network(mono, str(path), Access()).eval()
-    large = initial_network(replace(TAGGER, grows=True), str(path), Access()).eval()
-    audio = torch.randn(2, 4, 16_000)
-    audio[:, 1:] = audio[:, :1]  # the per-band normalisation is shared by all channels
-    with torch.inference_mode():
-        torch.testing.assert_close(large(audio), small(audio[:, :1]), rtol=1e-4, atol=1e-5)
-    with pytest.raises(WeightsError):
-        initial_network(TAGGER, str(path), Access())
+def test_a_card_says_what_the_network_has_been(library, tmp_path, monkeypatch):
+    torch.save(EfficientAT(EfficientATConfig(width=0.1)).state_dict(), tmp_path / "mn01.pt")
+    sha256 = hashes.sha256_of(tmp_path / "mn01.pt")
+    licence = Licence("mit", "MIT (c) its author", "https://example.org")
+    known = Registry({}, {}, {"mn01": FileEntry("mn01", licence, sha256=sha256)}, {}, {})
+    monkeypatch.setattr(start, "registry", lambda: known)
+    began = began_as(tmp_path / "mn01.pt")
+    assert began == ["mn01, MIT (c) its author, https://example.org"]
+    first, _ = run(TAGGER, library, tmp_path / "first", minutes=0.0, began_as=began)
+    assert (
+        "\nBefore that it was mn01, MIT (c) its author, https://example.org.\n" in first.with_suffix(".md").read_text()
+    )
+    assert began_as(first) == ["tiny_tagger", *began]
+    assert began_as(None) == []
 
 
 def test_a_finished_run_is_where_the_registry_looks(library, tmp_path, monkeypatch):

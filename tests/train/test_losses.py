@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch.nn.functional import log_softmax
 
-from s5cli.train.losses import activity, class_aware_snr_loss, frame_cross_entropy, pit_cross_entropy
+from s5cli.train.losses import (
+    activity,
+    class_aware_snr_loss,
+    count_cross_entropy,
+    frame_cross_entropy,
+    pit_cross_entropy,
+)
 
 
 def test_pit_cross_entropy_is_the_best_assignment():
@@ -57,6 +63,22 @@ def test_unused_slots_carry_no_loss_and_no_gradient():
     assert not estimate.grad[1, 1:].any()
     assert estimate.grad[0, :2].any()
     assert estimate.grad[1, 0].any()
+
+
+def test_count_cross_entropy_is_the_likelihood_of_the_counts():
+    torch.manual_seed(5)
+    logits, classes = torch.randn(3, 3, 4), torch.tensor([[1, 1, -1], [-1, -1, -1], [0, 2, 0]])
+    p = logits.sigmoid()
+    expected = 0.0
+    for clip, own in zip(p, classes, strict=True):
+        for k in range(4):
+            count = int((own == k).sum())
+            likelihood = clip[:count, k].prod() * (1 - clip[count, k])
+            expected -= float(likelihood.log())
+    assert float(count_cross_entropy(logits, classes)) == pytest.approx(expected / 3, rel=1e-5)
+    three = count_cross_entropy(logits[:1], torch.tensor([[3, 3, 3]]))  # the most there can be
+    others = (1 - p[0, 0, :3]).log().sum()
+    assert float(three) == pytest.approx(-float(p[0, :, 3].log().sum() + others), rel=1e-5)
 
 
 def test_frame_cross_entropy_is_that_of_what_sounds_when():

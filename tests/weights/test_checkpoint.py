@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from s5cli.errors import WeightsError
-from s5cli.nn.cnn_tagger import CNNTagger
+from s5cli.nn.body_tagger import BodyTagger
 from s5cli.nn.m2d import M2DTagger1ch
 from s5cli.weights import checkpoint
 from tests.weights import tiny
@@ -195,17 +195,17 @@ def little_memory() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("network", "config", "expected"),
     [
-        (CNNTagger, {"outputs": 10**6}, "instead of"),
-        (CNNTagger, {"n_mels": 10**6}, "instead of"),
+        (BodyTagger, {"classes": 10**6}, "instead of"),
+        (BodyTagger, {"width": 10**4}, "instead of"),
         (M2DTagger1ch, {"depth": 10**9}, "more than 10000 modules"),
-        (CNNTagger, {"outputs": 10**400}, "no CNNTagger can be built"),
+        (BodyTagger, {"classes": 10**400}, "no BodyTagger can be built"),
     ],
 )
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_configuration_of_a_huge_network_takes_no_memory(
     network: Any, config: dict[str, int], expected: str, inside: bool, tmp_path: Path
 ) -> None:
-    state = CNNTagger(CNNTagger.Config()).state_dict()
+    state = BodyTagger(BodyTagger.Config()).state_dict()
     save_file(state, tmp_path / "x.safetensors", {"config": json.dumps(config if inside else {})})
     assert expected in refused(tmp_path / "x.safetensors", network, **({} if inside else config))
 
