@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -16,7 +17,11 @@ import numpy.typing as npt
 from s5cli.labels import CLASSES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
+
+    from s5cli.audio import Subtype
 
 
 RATE_HZ = 32_000
@@ -89,6 +94,15 @@ class Stem:
     confidence: float  # 0…1
     audio: Tensor  # [t] float32
     numbers: Mapping[str, float] = field(default_factory=dict)  # what else the system says of it, by name with unit
+
+    def save(self, path: str | Path, subtype: Subtype = "PCM_16") -> int:
+        """Writes a mono 32 kHz WAV, all or nothing, as `s5 separate` does; returns how many samples were clipped.
+
+        Raises:
+            OutputError: the place cannot be written to or is full.
+        """
+        n_clipped: int = import_module("s5cli.audio").write_stem(path, self.audio, subtype)  # it builds on this file
+        return n_clipped
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Stems: the one type in which a flow holds what it separated."""
 
 import numpy as np
+import pytest
+import soundfile
 import torch
 
-from s5cli.scene import EMPTY, Stems, places
+from s5cli.errors import OutputError
+from s5cli.scene import EMPTY, Stem, Stems, places
 
 
 def stems(first: int, *, offset: float, **numbers: float) -> Stems:
@@ -39,3 +42,14 @@ def test_audio_is_the_callers_own():
     found = stems(3, offset=0)
     found.clips()[0][0].audio.fill_(99)
     assert float(found.waveforms[0, 0][0]) == 0
+
+
+def test_a_stem_saves_itself_as_the_command_would(tmp_path):
+    stem = Stem("Speech", 0, 0.9, torch.tensor([0.0, 0.5, -0.25, 1.5]))
+    assert stem.save(tmp_path / "a.wav") == 1
+    audio, rate_hz = soundfile.read(tmp_path / "a.wav", dtype="int16")
+    assert (rate_hz, audio.tolist()) == (32_000, [0, 16384, -8192, 32767])
+    assert stem.save(str(tmp_path / "b.wav"), "FLOAT") == 0
+    assert soundfile.read(tmp_path / "b.wav")[0].tolist() == [0.0, 0.5, -0.25, 1.5]
+    with pytest.raises(OutputError, match="cannot be written"):
+        stem.save(tmp_path / "nowhere" / "a.wav")

@@ -3,34 +3,43 @@
 import json
 import os
 import platform
+import shutil
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from s5cli.errors import printable
+
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False) -> None:
-    """Report what this machine has.
+    """Report what this machine has, and in the last line whether `s5 separate` runs on it.
 
-    Versions of torch and ONNX Runtime, devices, folders, weights, accepted licences, threads.
+    Versions of torch and ONNX Runtime, devices, memory, disk, extras, folders, weights, accepted licences, threads.
     """
     from s5cli import __version__
 
-    found = {
+    found: dict[str, Any] = {
         "s5cli": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "torch": _torch(),
         "onnxruntime": _onnxruntime(),
+        "extras": _extras(),
+        "memory_gib": _memory_gib(),
+        "disk_free_gib": _disk_free_gib(),
         "folders": _folders(),
         "weights": _weights(),
         "licences_accepted": _licences(),
     }
+    found["verdict"] = _verdict(found)
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        print("\n".join(_lines(found)))
+        verdict = found.pop("verdict")
+        print("\n".join(map(printable, [*_lines(found), "", verdict])))
 
 
 def _torch() -> dict[str, Any]:
@@ -72,6 +81,61 @@ def _onnxruntime() -> dict[str, Any]:
         "wheel": sorted(set(packages_distributions().get("onnxruntime", []))),
         "providers": onnxruntime.get_available_providers(),
     }
+
+
+EXTRAS = {
+    "train": ("lightning", "pyroomacoustics", "h5py", "tensorboard"),
+    "plots": ("matplotlib",),
+    "cluster": ("ray",),
+}
+
+
+def _extras() -> dict[str, str]:
+    """Modules that are not everybody's, without loading them."""
+    lacking = {extra: [name for name in names if find_spec(name) is None] for extra, names in EXTRAS.items()}
+    advice = "lacks {}; pip install 's5cli[{}]'"
+    return {extra: advice.format(", ".join(names), extra) if names else "here" for extra, names in lacking.items()}
+
+
+def _memory_gib() -> dict[str, float]:
+    """Of this machine, where the system tells."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return {}
+    sizes_kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+    told = {"total": "MemTotal", "available": "MemAvailable"}
+    return {title: round(sizes_kib[name] / 2**20, 1) for title, name in told.items() if name in sizes_kib}
+
+
+def _disk_free_gib() -> dict[str, float]:
+    """Where results go by default, and where downloads go."""
+    from s5cli.weights import places
+
+    return {name: _free_gib(folder) for name, folder in {"here": Path(), "cache": places.cache_dir()}.items()}
+
+
+def _free_gib(folder: Path) -> float:
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if os.path.isdir(each))  # noqa: PTH112
+    return round(shutil.disk_usage(there).free / 2**30, 1)
+
+
+LEAST_GIB = 1.0
+"""Of memory and of disk, below which it is said that there is little. A run of the embedded networks takes as much."""
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    """Whether recordings can be separated here, and what stands in the way."""
+    troubles = [f"{name}: {found[name]['problem']}" for name in ("torch", "weights", "licences_accepted")
+                if "problem" in found[name]]  # fmt: skip
+    for what in ("memory_gib", "disk_free_gib"):
+        for where, size_gib in found[what].items():
+            if size_gib < LEAST_GIB and where != "total":
+                troubles.append(f"little {what.split('_')[0]} ({where}): {size_gib} GiB")
+    if troubles:
+        return f"verdict: {len(troubles)} in the way: {'; '.join(troubles)}"
+    gpus = [gpu["device"] for gpu in found["torch"]["gpus"]]
+    return f"verdict: ready; `s5 separate` runs on {', '.join(gpus) or 'the CPU'} with the embedded networks"
 
 
 def _folders() -> dict[str, Any]:

@@ -24,11 +24,22 @@ def print_evaluation(result: Evaluation) -> None:
     from s5cli.score.sheet import SCORES
 
     console = Console(highlight=False, markup=False)
+    print(headline(result))
     tables = (sheet(result, SCORES), trivial(result), kinds_db(result), kinds_percent(result), classes(result.classes))
     for shown in tables:
         console.print(shown)
     for line in remarks(result):
         console.print(line)
+
+
+def headline(result: Evaluation) -> str:
+    """The ranking score, and what it is worth beside answers that need no separation."""
+    overall, best = result.overall, result.margins["over_trivial_db"]
+    score = f"{number(overall.capi_sdri_db)} dB{bracket(overall.intervals.get('capi_sdri_db'), gap=' ')}"
+    above = f"{number(result.over_trivial_db)} dB{bracket(best.interval, gap=' ')}"
+    return (
+        f"CAPI-SDRi of {overall.n_clips} clips: {score}\nAbove the best trivial answer under the same labels: {above}\n"
+    )
 
 
 def sheet(result: Evaluation, scores: Sequence[Score]) -> Table:
@@ -121,11 +132,9 @@ def _class_cells(result: ClassResult) -> tuple[str, ...]:
 
 def remarks(result: Evaluation) -> list[str]:
     """What no table shows."""
-    overall, best = result.overall, result.margins["over_trivial_db"]
+    overall = result.overall
     gains = (result.own_trivial.mixture_gain_db, result.true_trivial.mixture_gain_db)
     lines = [
-        f"Above the best trivial answer under the same labels: {number(result.over_trivial_db)} dB"
-        + bracket(best.interval, gap=" "),
         f"Best gain of the mixture: {number(gains[0], 1)} dB under own labels, {number(gains[1], 1)} under true ones",
         f"Clips without any stem: {overall.n_clips_without_stem} of {overall.n_clips}",
     ]

@@ -59,6 +59,7 @@ def build(
     known = registry or registries.registry()
     entry = known.system(name)
     flow = flow_of(entry)
+    _check_parts(entry, flow)
     adapters = {role: adapter_of(part) for role, part in entry.parts.items()}
     knobs = {**entry.knobs, **_allowed(entry, thresholds or {})}
     chosen = setting(flow.knobs, knobs, flow.options, {**entry.options, **(options or {})})
@@ -115,6 +116,7 @@ def provenance(name: str, registry: Registry | None = None) -> list[Provenance]:
 def check(entry: SystemEntry) -> None:
     """Raises WeightsError or UsageError if a system could not be built even with its weights; nothing is fetched."""
     flow = flow_of(entry)
+    _check_parts(entry, flow)
     setting(flow.knobs, entry.knobs, flow.options, entry.options)
     for part in entry.parts.values():
         network_of(part)
@@ -125,12 +127,11 @@ def flow_of(entry: SystemEntry) -> Any:
     """The class that a system's flow names.
 
     Raises:
-        WeightsError: it is no flow, or takes other parts.
+        WeightsError: it is no flow.
     """
     flow, where = resolve(entry.flow), f"[system.{entry.name}] in weights.toml: flow = {entry.flow!r}"
     if lacks := [name for name in DECLARED if not hasattr(flow, name)]:
         raise WeightsError(f"{where} is no flow: it declares no {', '.join(lacks)}")
-    _check_call(where, flow, **dict.fromkeys(entry.parts), setting=None)
     return flow
 
 
@@ -181,6 +182,11 @@ def resolve(text: str) -> Any:
     if not isinstance(found, type):
         raise WeightsError(f"{text!r} in weights.toml is no class; it must name a network, an adapter or a flow")
     return found
+
+
+def _check_parts(entry: SystemEntry, flow: Any) -> None:
+    where = f"[system.{entry.name}] in weights.toml: flow = {entry.flow!r}"
+    _check_call(where, flow, **dict.fromkeys(entry.parts), setting=None)
 
 
 def _check_call(where: str, kind: Any, *network: None, **given: Any) -> None:

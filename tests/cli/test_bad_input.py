@@ -118,7 +118,9 @@ def test_one_bad_clip_does_not_stop_the_others(s5, tmp_path, out):
     not_audio(folder / "bad.wav")
     done = s5("separate", folder, "-o", out, "--system", "toy")
     assert done.code == 1
-    assert done.error.startswith(f"1 of 3 clips failed: {folder / 'bad.wav'}: not audio")
+    summary, error = done.err.splitlines()
+    assert summary.startswith("done: 2 of 3 clips, 2 stems, 1 failed, ")
+    assert error.startswith(f"error: 1 of 3 clips failed: {folder / 'bad.wav'}: not audio")
     assert sorted(path.name for path in out.iterdir()) == [
         "a.json", "a_0_Speech.wav", "manifest.jsonl", "run.json", "z.json", "z_0_Dishes.wav"
     ]  # fmt: skip
@@ -130,7 +132,7 @@ def test_several_bad_clips_are_listed(s5, tmp_path, out):
     done = s5("separate", tmp_path / "a.wav", tmp_path / "b.wav", "-o", out, "--system", "toy")
     assert done.code == 1
     assert [line.split(":")[0] for line in done.err.splitlines()] == [
-        "error", f"  {tmp_path / 'a.wav'}", f"  {tmp_path / 'b.wav'}"
+        "done", "error", f"  {tmp_path / 'a.wav'}", f"  {tmp_path / 'b.wav'}"
     ]  # fmt: skip
 
 

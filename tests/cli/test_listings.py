@@ -1,7 +1,9 @@
 """`s5 systems` and `s5 doctor`."""
 
+import importlib.util
 import json
 import math
+import shutil
 from typing import ClassVar
 
 import pytest
@@ -176,6 +178,23 @@ def test_doctor_for_people(s5):
     assert (done.code, done.err) == (0, "")
     assert torch.__version__ in done.out
     assert "m2dat-1c" in done.out
+    assert done.out.splitlines()[-1].startswith("verdict: ready; `s5 separate` runs on ")
+
+
+def test_doctor_lists_extras_memory_and_disk(s5, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("s5cli.cli.doctor.find_spec", lambda name: None if name == "ray" else find(name))
+    found = json.loads(s5("doctor", "--json").out)
+    assert found["extras"] == {"train": "here", "plots": "here", "cluster": "lacks ray; pip install 's5cli[cluster]'"}
+    assert 0 < found["memory_gib"]["available"] <= found["memory_gib"]["total"]
+    assert found["disk_free_gib"].keys() == {"here", "cache"}
+    assert found["disk_free_gib"]["here"] == pytest.approx(shutil.disk_usage(".").free / 2**30, abs=2)
+
+
+def test_doctor_says_what_is_in_the_way(s5, monkeypatch):
+    monkeypatch.setattr("s5cli.cli.doctor._disk_free_gib", lambda: {"here": 0.2, "cache": 100.0})
+    done = s5("doctor")
+    assert done.out.splitlines()[-1] == "verdict: 1 in the way: little disk (here): 0.2 GiB"
 
 
 def test_doctor_answers_where_everything_is_broken(s5, machine, tmp_path):
@@ -186,3 +205,4 @@ def test_doctor_answers_where_everything_is_broken(s5, machine, tmp_path):
     found = json.loads(done.out)
     assert "cannot be read" in found["weights"]["problem"]
     assert "damaged" in found["licences_accepted"]["problem"]
+    assert found["verdict"].startswith("verdict: 2 in the way: weights: ")

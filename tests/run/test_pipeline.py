@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from s5cli.run.pipeline import Read, ReadOptions, Worker, is_out_of_memory, read
 from s5cli.run.plan import Options, batches, plan
 from s5cli.run.record import Failure, Notice
 from s5cli.scene import RATE_HZ, Scene, Tags
+from s5cli.trace import ClipTrace, QueryTrace
 from tests.toy import Toy, ToyDecision, toy, write_tones
 
 LOW_HZ, HIGH_HZ = 500, 5000
@@ -380,6 +382,25 @@ def test_an_answer_that_is_no_sound_fails_its_clip_alone(clips, out, expected, v
     assert result.failed == (Failure("1", str(path), reason),)
     assert contents(out) == {name: content for name, content in expected.items() if name[0] != "1"}
     assert sum(system.batches) == 8, "no clip is separated twice"
+
+
+class Unsure(Toy):
+    """Says NaN as a confidence of one clip, which has no stems; as a tagger that overflowed."""
+
+    def __call__(self, scenes: Sequence[Scene]) -> Any:
+        decision = super().__call__(scenes)
+        traces = decision.trace()
+        broken = ClipTrace((QueryTrace("Speech", float("nan")),))
+        told = [broken if scene.name == "1" else trace for scene, trace in zip(scenes, traces, strict=True)]
+        return SimpleNamespace(stems=decision.stems, trace=lambda: told)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_number_that_is_none_fails_its_clip_alone(clips, out, expected, batch_size):
+    result = separate_all(plan([clips], out, Options(batch_size=batch_size)), loaded(Unsure(setting=toy().setting)))
+    reason = f"{clips / '1.wav'}: the system gave NaN or infinity as a number; give another system or device"
+    assert [failure.reason for failure in result.failed] == [reason]
+    assert contents(out) == {name: content for name, content in expected.items() if name[0] != "1"}
 
 
 def test_a_batch_that_is_refused_is_tried_clip_by_clip(clips, out):

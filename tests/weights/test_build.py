@@ -129,12 +129,16 @@ def test_a_name_that_leads_nowhere_is_told(text: str) -> None:
         ({"adapter": "subprocess:Popen"}, "does not take what its section gives it"),
         ({"adapter": f"{tiny.HERE}:Tiny"}, "is no adapter"),
         ({"adapter": "..x:Y"}, "names nothing that can be imported"),
-        ({"adapter": "tests.weights.unimportable:Y"}, "names nothing that can be imported.*loud"),
+        ({"adapter": "unimportable_for_s5:Y"}, "names nothing that can be imported.*loud"),
         ({"options": {"gian": 2}}, "unexpected keyword argument 'gian'"),
         ({"config": {"with": 2}}, r"its configuration has 'with', Tiny has not \(did you mean 'width'\?\)"),
     ],
 )
-def test_a_part_may_only_name_what_fits(part: Table, expected: str, tmp_path: Path) -> None:
+def test_a_part_may_only_name_what_fits(
+    part: Table, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unimportable_for_s5.py").write_text("raise KeyError('loud')")
+    monkeypatch.syspath_prepend(tmp_path)
     torch.save(state_of(Tiny(TinyConfig())), tmp_path / "a.ckpt")
     content = tiny.tables({"tagger": {"path": str(tmp_path / "a.ckpt")}})
     content["part"]["tagger"] |= part

@@ -1,3 +1,0 @@
-"""What cannot be imported."""
-
-raise KeyError("loud")
