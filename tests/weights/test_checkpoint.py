@@ -196,7 +196,6 @@ def little_memory() -> Iterator[None]:
     ("network", "config", "expected"),
     [
         (BodyTagger, {"classes": 10**6}, "instead of"),
-        (BodyTagger, {"width": 10**4}, "instead of"),
         (M2DTagger1ch, {"depth": 10**9}, "more than 10000 modules"),
         (BodyTagger, {"classes": 10**400}, "no BodyTagger can be built"),
     ],

@@ -233,7 +233,7 @@ def test_a_knob_may_be_infinite_where_its_range_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"<html>log in</html>", b"(lp0\n.", b"\x80\x02e.", contents(200)])
 def test_a_checkpoint_that_does_not_fit_is_not_added(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "mine.ckpt").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"mine\.ckpt (is damaged or not|does not hold the weights of CNNTagger)"):
+    with pytest.raises(WeightsError, match=r"mine\.ckpt (is damaged or not|does not hold the weights of BodyTagger)"):
         own.add_file("tagger-1ch", str(tmp_path / "mine.ckpt"))
     (tmp_path / "mine.toml").write_text(f'[file.tagger-1ch]\npath = "{tmp_path}/mine.ckpt"\nlicence = "cc-by-4.0"\n')
     with pytest.raises(WeightsError, match=r"mine\.ckpt"):
