@@ -14,7 +14,7 @@ from s5cli.scene import RATE_HZ, Floats
 FRAME = RATE_HZ // 50  # 20 ms
 BELOW_LOUDEST_DB = 20.0
 """How far below the loudest frame still counts. Of true sources 40 would do, but separators leave more of others."""
-BLOCK = FRAME * 4096
+BLOCK = FRAME * 512
 
 
 def sounding_s(blocks: Iterable[Samples]) -> tuple[float, float] | None:
@@ -42,7 +42,7 @@ def _energies(block: Samples) -> Floats:
 
 
 def blocks_of(path: Path) -> Iterator[Samples]:
-    """A mono file that we wrote, some 80 s at a time."""
+    """A mono file that we wrote, some 10 s at a time."""
     with soundfile.SoundFile(str(path)) as file:
         while len(block := file.read(BLOCK, dtype="float32")):
             yield block
