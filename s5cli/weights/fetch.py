@@ -64,10 +64,10 @@ def status(file: FileEntry) -> Status:
 
 
 def system_status(entry: SystemEntry) -> Status:
-    """How far a system is from being usable: as far as its farthest file."""
+    """How far a system is from being usable: as far as its farthest file; a system without files is ready."""
     found = {status(file) for file in entry.files}
     order: tuple[Status, ...] = ("needs training", "missing", "present", "embedded")
-    return next(each for each in order if each in found)
+    return next((each for each in order if each in found), "embedded")
 
 
 def trained_path(file: FileEntry) -> Path:

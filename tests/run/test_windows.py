@@ -40,7 +40,7 @@ class Answering:
     def __init__(self, answer: Answer) -> None:
         self.setting, self.nparams, self.answer = Setting({}), 0, answer
 
-    def named(self, queries: Queries) -> "Answering":
+    def with_queries(self, queries: Queries) -> "Answering":
         return self
 
     def __call__(self, scenes: Sequence[Scene]) -> Any:
