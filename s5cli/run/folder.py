@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ import numpy as np
 from s5cli import __version__, official
 from s5cli.api import LoadedSystem
 from s5cli.audio import Subtype, write_file, write_stem
-from s5cli.errors import InputError, OutputError
+from s5cli.errors import OutputError
 from s5cli.run.content import Content
 from s5cli.run.faults import FULL, errno_of, unnamable, writing
 from s5cli.run.manifest import Fingerprint, Manifest, Record
@@ -53,8 +52,6 @@ if TYPE_CHECKING:
 
 Watch = Callable[[ClipReport | Failure | Notice], None]
 """Told of every clip as soon as its files are there, or as soon as it has failed; by one thread at a time."""
-
-N_CHECKERS = 4  # threads that read recordings again, which is waiting for a disk mostly
 
 
 def silent(outcome: ClipReport | Failure | Notice) -> None:
@@ -109,12 +106,12 @@ class Results:
         self._run_json = job.out_dir / RUN_FILE
         self._about = _about(job, loaded)
         self._fingerprint = Fingerprint.of(self._loaded, job.options)
+        self._old = old_results(job.out_dir, job.clips)
         self._manifest = Manifest(job.out_dir, self._fingerprint, self._about, job.options.restart)
+        self._done = self._manifest.finished(job)
         with writing(job.out_dir):
             for path in self._manifest.halves:
                 path.unlink(missing_ok=True)
-        self._old = old_results(job.out_dir, job.clips)
-        self._done = _finished(job, self._manifest)
         self._failed: dict[str, Failure] = {}
         self._is_new = False
         if self._done:
@@ -245,22 +242,6 @@ def opened(job: Job, loaded: Sequence[LoadedSystem], watch: Watch = silent) -> I
             then = "with room there" if errno_of(error) in FULL else "once it can be written to again,"
             told = f"{results.n_done} of {len(job.clips)} clips are done; {then} the same command goes on"
             raise OutputError(f"{error}; {told}") from error
-
-
-def _finished(job: Job, manifest: Manifest) -> dict[str, ClipReport]:
-    """The clips of earlier calls that need not be done again."""
-    records = [record for record in manifest.done.values() if record.clip in job.clips]
-    with ThreadPoolExecutor(N_CHECKERS) as pool:
-        reports = pool.map(lambda record: _report(record, job), records)
-        return {report.name: report for report in reports if report is not None}
-
-
-def _report(record: Record, job: Job) -> ClipReport | None:
-    try:
-        whole = record.holds(job.out_dir, job.clips[record.clip], job.options.verify)
-        return ClipReport.read(job.out_dir / f"{record.clip}.json") if whole else None
-    except InputError:  # separating it again will say what is wrong
-        return None
 
 
 def _about(job: Job, loaded: Sequence[LoadedSystem]) -> dict[str, Any]:

@@ -19,18 +19,21 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from s5cli.api import LoadedSystem
-from s5cli.errors import OutputError, UsageError
+from s5cli.errors import InputError, OutputError, UsageError
 from s5cli.run.content import Content, sha256_of
-from s5cli.run.plan import MANIFEST_NAME, Options
+from s5cli.run.plan import MANIFEST_NAME, Job, Options
+from s5cli.run.record import ClipReport
 
 PRECISION = "32"  # bits of the networks' numbers; there is no other yet
 ENGINE = "torch"
+N_CHECKERS = 4  # threads that read recordings again, which is waiting for a disk mostly
 SYNC_EVERY_S = 5.0
 """What a power cut may cost. A killed process costs nothing; what a disk did not get of a file shows in its sample."""
 
@@ -135,6 +138,14 @@ class Record:
         whole = all(content.holds(out_dir / name, verify) for name, content in self.files.items())
         return whole and sha256_of(path) == self.sha256
 
+    def report(self, job: Job) -> ClipReport | None:
+        """What the clip's JSON says of it; None where the clip has to be done again."""
+        try:
+            whole = self.holds(job.out_dir, job.clips[self.clip], job.options.verify)
+            return ClipReport.read(job.out_dir / f"{self.clip}.json") if whole else None
+        except InputError:  # separating it again will say what is wrong
+            return None
+
 
 class Manifest:
     """The manifest of one folder, open for what is done now.
@@ -166,6 +177,13 @@ class Manifest:
     def done(self) -> Mapping[str, Record]:
         """The clips that earlier calls did under this fingerprint, by name; none in a restart."""
         return {} if self._head["restart"] else self._past.done
+
+    def finished(self, job: Job) -> dict[str, ClipReport]:
+        """The clips of a job that earlier calls did and that need not be done again."""
+        records = [record for record in self.done.values() if record.clip in job.clips]
+        with ThreadPoolExecutor(N_CHECKERS) as pool:
+            reports = pool.map(lambda record: record.report(job), records)
+            return {report.name: report for report in reports if report is not None}
 
     @property
     def halves(self) -> Iterator[Path]:

@@ -24,7 +24,7 @@ from s5cli.nn.resunet import ResUNetConfig, ResUNetK
 from s5cli.rules.slots import official_slots
 from s5cli.scene import EMPTY, Tags
 from s5cli.score.metric import dataset_score
-from tests.golden import test_capi_sdri, test_m2d, test_mini_e2e, test_resunet
+from tests.golden import test_capi_sdri, test_efficientat, test_m2d, test_mini_e2e, test_resunet
 from tests.golden.golden import OWN, label_vector, recipe
 
 SALT = "another"
@@ -41,6 +41,7 @@ SEPARATOR_CASES: dict[str, tuple[list[dict[str, int]], list[list[str]], int]] = 
     ),
     "thinned": ([{"seed": 917, "n_samples": 12_345}], [["Doorbell", "Typing", "silence"]], 3),
 }
+FRONT_END_CASES = {"three": [{"seed": 951 + number, "n_samples": 40_001} for number in range(3)]}
 SPEC = {
     "salt": SALT,
     "silence_bias_added": 0.5,
@@ -64,6 +65,7 @@ def write_all(folder: Path, models: Sequence[str] = MODELS) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in models:
         write_model(folder, name)
+    write_front_end(folder)
     write_slot_order(folder / "s5_order.golden.json")
     write_metric(folder / "capi_sdri.golden.json")
     write_run(folder / "mini_e2e")
@@ -96,6 +98,17 @@ def write_model(folder: Path, name: str) -> None:
         numbers |= {f"{case}/{key}": value.numpy() for key, value in found.items()}
     write_json(folder / f"{name}.golden.json", document)
     np.savez(folder / f"{name}.golden.npz", **numbers)
+
+
+def write_front_end(folder: Path) -> None:
+    """Of EfficientAT the front end, which needs no weights; the rest only the published file can tell."""
+    cases, numbers = {}, {}
+    for case, clips in FRONT_END_CASES.items():
+        waveform = torch.from_numpy(np.stack([recipe.make_clip(**clip)[0] for clip in clips]))
+        shape, mel = test_efficientat.mel_slice(waveform)
+        cases[case], numbers[f"{case}/mel_slice"] = {"clips": clips, "mel_shape": shape}, mel.numpy()
+    write_json(folder / "efficientat_mn04.golden.json", {"cases": cases})
+    np.savez(folder / "efficientat_mn04.golden.npz", **numbers)
 
 
 def write_slot_order(path: Path) -> None:

@@ -10,9 +10,9 @@ import torch
 
 from s5cli.nn.efficientat import EfficientAT, EfficientATConfig, body_sizes, kaldi_filterbank
 from s5cli.weights import checkpoint
-from tests.golden.golden import golden_dir, golden_file, load_json, load_npz, recipe
+from tests.golden.golden import filled, golden_dir, golden_file, load_json, load_npz, models_and_cases, recipe
 
-CASES = ["len1", "len2", "odd", "len10"]
+CASES = models_and_cases("efficientat")
 NPARAMS = {0.4: 983_599, 0.5: 1_431_239, 1.0: 4_876_831, 2.0: 17_909_287, 3.0: 39_086_367, 4.0: 68_427_303}
 FILE = "mn04_as_mAP_432.pt"
 
@@ -29,30 +29,47 @@ def published_file() -> Path:
 
 @pytest.fixture(scope="module")
 def published():
-    path, document = published_file(), load_json(golden_file("efficientat_mn04.golden.json"))
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == document["checkpoint_sha256"]
-    network = checkpoint.build_network(EfficientAT, checkpoint.read(path), {})
-    return network, document["cases"], load_npz(golden_file("efficientat_mn04.golden.npz"))
+    path = published_file()
+    return checkpoint.build_network(EfficientAT, checkpoint.read(path), {}), hashlib.sha256(
+        path.read_bytes()
+    ).hexdigest()
 
 
 def clips_of(case) -> torch.Tensor:
     return torch.from_numpy(np.stack([recipe.make_clip(**clip)[0] for clip in case["clips"]]))
 
 
-@pytest.mark.parametrize("case_name", CASES)
-def test_front_end(case_name):
+def read(model: str, case_name: str):
+    """What the files say of a case, all of the model's, and its numbers."""
+    document = load_json(golden_file(f"{model}.golden.json"))
+    return (
+        filled(document["cases"], case_name, golden_dir() / model),
+        document,
+        load_npz(golden_file(f"{model}.golden.npz")),
+    )
+
+
+def mel_slice(waveform: torch.Tensor) -> tuple[list[int], torch.Tensor]:
+    """Shape of the front end's answer to [b, t], and the part of it that golden data hold."""
+    mel = tiny().to_mel(waveform[:, None])
+    return list(mel.shape), mel[:, :, ::8, ::20]
+
+
+@pytest.mark.parametrize(("model", "case_name"), CASES)
+def test_front_end(model, case_name):
     """Needs no weights, so it runs everywhere."""
-    case = load_json(golden_file("efficientat_mn04.golden.json"))["cases"][case_name]
-    golden = load_npz(golden_file("efficientat_mn04.golden.npz"))
-    mel = tiny().to_mel(clips_of(case)[:, None])
-    assert list(mel.shape) == case["mel_shape"]
-    np.testing.assert_allclose(mel[:, :, ::8, ::20].numpy(), golden[f"{case_name}/mel_slice"], rtol=0, atol=1e-4)
+    case, _, golden = read(model, case_name)
+    shape, mel = mel_slice(clips_of(case))
+    assert shape == case["mel_shape"]
+    np.testing.assert_allclose(mel.numpy(), golden[f"{case_name}/mel_slice"], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("case_name", CASES)
-def test_golden(published, case_name):
-    network, cases, golden = published
-    waveform = clips_of(cases[case_name])
+@pytest.mark.parametrize(("model", "case_name"), CASES)
+def test_golden(published, model, case_name):
+    network, sha256 = published
+    case, document, golden = read(model, case_name)
+    assert sha256 == document["checkpoint_sha256"]
+    waveform = clips_of(case)
     with torch.inference_mode():
         embedding = network.maps(waveform).mean(dim=(2, 3))
         logits = network(waveform)

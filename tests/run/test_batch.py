@@ -83,7 +83,7 @@ def test_clip_json(clips, out):
     assert [query["reported"] for query in about["queries"]] == [0, 1]
     assert (about["name"], about["duration_s"], about["warnings"]) == ("a", 0.2, [])
     assert [stem["file"] for stem in about["stems"]] == ["a_0_Speech.wav", "a_1_Dishes.wav"]
-    fields = ["file", "label", "slot", "confidence", "energy_db", "numbers"]
+    fields = ["file", "label", "slot", "confidence", "energy_db", "numbers", "onset_s", "offset_s"]
     assert all(list(stem) == fields for stem in about["stems"])
     assert about["stems"][1]["confidence"] == pytest.approx(0.5, abs=0.01)
     assert about["stems"][1]["energy_db"] == pytest.approx(-3.01, abs=0.01)
@@ -224,7 +224,7 @@ def test_one_name_twice(clips, tmp_path, out):
     with pytest.raises(UsageError, match=r"a\.wav and .*a\.flac.*'a'"):
         plan([clips, tmp_path / "a.flac"], out, Options())
     write_tones(clips / "a.flac", LOW_HZ)
-    with pytest.raises(UsageError, match="same name"):
+    with pytest.raises(UsageError, match=r"a\.flac and .*a\.wav would both be written as 'a'"):
         plan([clips], out, Options())
 
 
