@@ -15,6 +15,7 @@ from s5cli import official
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import CLASSES
 from s5cli.official import DevClip, DevResults, EvalClip, EvalResults, EvalStem
+from tests import result_files
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="/\0\n\r"), min_size=1, max_size=20)
 
@@ -120,7 +121,7 @@ DEV = DevResults(DEV_CLIPS, 4.1, 50.0, 50.0, 119356966)
 def test_eval_results_have_the_official_fields_and_come_back(tmp_path: Path) -> None:
     path = tmp_path / "eval_results.json"
     path.write_text(official.dumps(EVAL))
-    assert official.read_eval_results(path) == EVAL
+    assert result_files.read_eval_results(path) == EVAL
     assert json.loads(path.read_text()) == {
         "nparams": 119356966,
         "probabilities": [
@@ -141,7 +142,7 @@ def test_eval_results_have_the_official_fields_and_come_back(tmp_path: Path) -> 
 def test_dev_results_have_the_official_fields_and_come_back(tmp_path: Path) -> None:
     path = tmp_path / "dev_set_test_results.json"
     path.write_text(official.dumps(DEV))
-    assert official.read_dev_results(path) == DEV
+    assert result_files.read_dev_results(path) == DEV
     content = json.loads(path.read_text())
     assert list(content) == ["CAPI-SDRi", "label_metrics", "nparams", "details", "config"]
     assert content["CAPI-SDRi"] == {"mean": 4.1}
@@ -172,15 +173,15 @@ def test_scored_waveforms_have_no_nparams_and_no_clips_no_mean() -> None:
 def test_damaged_result_files_are_one_clear_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "results.json"
     path.write_bytes(content.encode("latin-1"))
-    for read in (official.read_eval_results, official.read_dev_results):
+    for read in (result_files.read_eval_results, result_files.read_dev_results):
         with pytest.raises(InputError, match=r"results\.json") as caught:
             read(path)
         assert "\n" not in str(caught.value)
 
 
 def test_a_right_output_has_no_problems() -> None:
-    assert official.eval_problems(EVAL, [stem.filename for stem in STEMS], ["e_0", "e_1"]) == []
-    assert official.dev_problems(DEV, ["d_1", "d_0"]) == []
+    assert result_files.eval_problems(EVAL, [stem.filename for stem in STEMS], ["e_0", "e_1"]) == []
+    assert result_files.dev_problems(DEV, ["d_1", "d_0"]) == []
 
 
 @pytest.mark.parametrize(
@@ -195,19 +196,19 @@ def test_a_right_output_has_no_problems() -> None:
     ],
 )
 def test_every_official_check_of_an_evaluation_output(wavs: list[str], names: list[str], problem: str) -> None:
-    assert any(problem in line for line in official.eval_problems(EVAL, wavs, names))
+    assert any(problem in line for line in result_files.eval_problems(EVAL, wavs, names))
 
 
 def test_a_stem_listed_twice_is_a_problem() -> None:
     twice = replace(EVAL, clips=(EvalClip("e_0", (STEMS[0], STEMS[0])),))
-    assert official.eval_problems(twice, [STEMS[0].filename], ["e_0"]) == [
+    assert result_files.eval_problems(twice, [STEMS[0].filename], ["e_0"]) == [
         "e_0_0_Speech.wav is listed 2 times in eval_results.json"
     ]
 
 
 def test_every_official_check_of_development_results() -> None:
-    assert official.dev_problems(replace(DEV, clips=(DEV_CLIPS[0],) * 2), ["d_0", "d_2"]) == [
+    assert result_files.dev_problems(replace(DEV, clips=(DEV_CLIPS[0],) * 2), ["d_0", "d_2"]) == [
         "d_0 is listed 2 times in dev_set_test_results.json",
         "soundscape d_2 is not in dev_set_test_results.json",
     ]
-    assert official.dev_problems(DEV, ["d_0"]) == ["d_1 in dev_set_test_results.json is no development soundscape"]
+    assert result_files.dev_problems(DEV, ["d_0"]) == ["d_1 in dev_set_test_results.json is no development soundscape"]

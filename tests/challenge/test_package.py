@@ -16,7 +16,6 @@ import soundfile
 import yaml
 
 import s5cli
-from s5cli import official
 from s5cli.audio import read_scene
 from s5cli.challenge import macs
 from s5cli.challenge.label import Label
@@ -27,6 +26,7 @@ from s5cli.labels import CLASSES
 from s5cli.run.record import ClipReport, StemReport
 from s5cli.score.evaluate import evaluate
 from s5cli.trace import ClipTrace, QueryTrace
+from tests import result_files
 from tests.challenge.made import EXAMPLES, LABEL, PDF, ROOT, copied, edited, separate
 
 CLIPS = ["clapping_two_speakers", "dishes_keyboard", "no_target", "speech_pour_percussion"]
@@ -81,7 +81,7 @@ def test_zips_hold_their_folder(submission, tmp_path, zipped, folder):
 
 
 def test_eval_results_tell_what_the_run_wrote(run, submission):
-    results = official.read_eval_results(submission / "Doe_LAB_task4_1" / "eval_results.json")
+    results = result_files.read_eval_results(submission / "Doe_LAB_task4_1" / "eval_results.json")
     about = json.loads((run / "run.json").read_text())
     assert results.nparams == about["nparams"]
     assert results.config["system"] == about["system"]
@@ -92,17 +92,17 @@ def test_eval_results_tell_what_the_run_wrote(run, submission):
         told = [(stem["file"], stem["label"], stem["confidence"]) for stem in report["stems"]]
         assert [(stem.filename, stem.label, stem.probability) for stem in clip.stems] == told
     wavs = [path.name for path in run.glob("*.wav")]
-    assert official.eval_problems(results, wavs, CLIPS) == []
+    assert result_files.eval_problems(results, wavs, CLIPS) == []
 
 
 def test_dev_results_are_the_scores_of_the_dev_run(run, submission):
-    results = official.read_dev_results(submission / "Doe_LAB_task4_1" / "dev_set_test_results.json")
+    results = result_files.read_dev_results(submission / "Doe_LAB_task4_1" / "dev_set_test_results.json")
     score = evaluate(run, EXAMPLES)
     assert results.capi_sdri_db == score.overall.capi_sdri_db
     assert results.accuracy_mixture_percent == score.overall.accuracy_mixture_percent
     assert results.accuracy_source_percent == score.overall.accuracy_source_percent
     assert results.nparams == json.loads((run / "run.json").read_text())["nparams"]
-    assert official.dev_problems(results, CLIPS) == []
+    assert result_files.dev_problems(results, CLIPS) == []
     for clip, scored in zip(results.clips, score.clips, strict=True):
         assert (clip.est_labels, clip.ref_labels) == (scored.est_labels, scored.ref_labels)
         report = json.loads((run / f"{clip.soundscape}.json").read_text())
@@ -130,7 +130,7 @@ def keys(content: object) -> object:
 def test_the_meta_file_knows_what_the_program_knows(submission):
     text = (submission / "task4/Doe_LAB_task4_1/Doe_LAB_task4_1.meta.yaml").read_text()
     content = yaml.safe_load(text)
-    results = official.read_dev_results(submission / "Doe_LAB_task4_1" / "dev_set_test_results.json")
+    results = result_files.read_dev_results(submission / "Doe_LAB_task4_1" / "dev_set_test_results.json")
     assert content["submission"]["label"] == "Doe_LAB_task4_1"
     assert content["system"]["complexity"]["total_parameters"] == results.nparams
     assert content["results"]["development_dataset"]["CAPI-SDRi"] == results.capi_sdri_db

@@ -17,6 +17,7 @@ from s5cli.challenge.files import write_zip
 from s5cli.challenge.validate import Report, validate
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import CLASSES
+from tests import result_files
 from tests.challenge.made import EXAMPLES, ROOT, copied, edited
 
 NAME = "Doe_LAB_task4_1"
@@ -255,8 +256,10 @@ def test_whatever_the_official_checks_find_is_found(output, severity, rule, dama
     names = list(official.soundscapes(EXAMPLES, (".flac",)))
     wavs = [path.name for path in (folder / "eval_out").glob("*.wav")] if (folder / "eval_out").exists() else []
     try:
-        problems = official.eval_problems(official.read_eval_results(folder / "eval_results.json"), wavs, names)
-        problems += official.dev_problems(official.read_dev_results(folder / "dev_set_test_results.json"), names)
+        problems = result_files.eval_problems(result_files.read_eval_results(folder / "eval_results.json"), wavs, names)
+        problems += result_files.dev_problems(
+            result_files.read_dev_results(folder / "dev_set_test_results.json"), names
+        )
     except InputError as error:
         problems = [str(error)]
     if problems:

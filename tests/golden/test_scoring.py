@@ -9,6 +9,7 @@ import soundfile
 
 from s5cli import official
 from s5cli.score.evaluate import evaluate, official_results
+from tests import result_files
 from tests.golden.golden import filled, golden_folder, load_json, load_npz, recipe
 
 RATE_HZ = 32_000
@@ -69,9 +70,9 @@ def test_sixteen_bit_stems_on_disk_score_as_the_baseline_says(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "read"),
     [
-        ("dev_from_wav_results.json", official.read_dev_results),
-        ("dev_set_test_results.json", official.read_dev_results),
-        ("eval_results.json", official.read_eval_results),
+        ("dev_from_wav_results.json", result_files.read_dev_results),
+        ("dev_set_test_results.json", result_files.read_dev_results),
+        ("eval_results.json", result_files.read_eval_results),
     ],
 )
 def test_the_baseline_s_own_files_are_read_and_written_unchanged(name: str, read: Any) -> None:
@@ -86,5 +87,11 @@ def test_the_baseline_s_own_output_passes_the_checks() -> None:
         kind: [clip["soundscape"] for clip in filled(spec, kind, golden / "spec.json")] for kind in ("dev", "eval")
     }
     wavs = [key.split("/")[1] for key in load_npz(golden / "waveforms_int16.npz") if key.startswith("eval_out/")]
-    assert official.eval_problems(official.read_eval_results(golden / "eval_results.json"), wavs, names["eval"]) == []
-    assert official.dev_problems(official.read_dev_results(golden / "dev_set_test_results.json"), names["dev"]) == []
+    assert (
+        result_files.eval_problems(result_files.read_eval_results(golden / "eval_results.json"), wavs, names["eval"])
+        == []
+    )
+    assert (
+        result_files.dev_problems(result_files.read_dev_results(golden / "dev_set_test_results.json"), names["dev"])
+        == []
+    )
