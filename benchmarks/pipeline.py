@@ -53,7 +53,7 @@ def variants(name: str, system: TaggingDriven, batch: list[Scene]) -> dict[str, 
         f"{name}: 1-channel tagger": lambda: system.tagger_1ch(batch),
         f"{name}: 4-channel tagger": lambda: system.tagger_4ch(batch),
         f"{name}: one separator pass": lambda: system.separator_a(batch, asked),
-        f"{name}: pipeline, three queries given": lambda: system(batch, queries=asked),
+        f"{name}: pipeline, three queries given": lambda: system.with_queries(asked)(batch),
         f"{name}: pipeline": lambda: system(batch),
     }
 
