@@ -124,6 +124,17 @@ def test_systems_share_what_they_have_in_common(data, tmp_path):
     np.testing.assert_allclose(outcome.capi_sdri_db, expected, atol=1e-4)
 
 
+def test_what_separator_b_was_asked_with_stems_of_other_weights_is_not_looked_up(data, tmp_path):
+    """Separator A was exchanged and B kept, whose results name waveforms that no result holds any more."""
+    before, _ = system_of(crowding=0.3)
+    trials_of(before, data, tmp_path).exact(before.setting)
+    system, _ = system_of()
+    known = knowing(trials_of(system, data, tmp_path, exchanged="separator_a"))
+    assert known.outcomes([system.setting])[0].unseen.any()
+    expected = trials_of(system, data, tmp_path / "empty").exact(system.setting)
+    np.testing.assert_array_equal(known.exact(system.setting).capi_sdri_db, expected.capi_sdri_db)
+
+
 def test_equal_files_are_one_content(tmp_path):
     for name in ("one", "two"):
         write_clip(tmp_path / "data", name, [Tone("Speech", 0.9, 0.9, 0.5)], 1)

@@ -67,9 +67,10 @@ def system_of(two_separators: bool = True, knobs=None, **kind) -> tuple[TaggingD
     return found, p
 
 
-def trials_of(system, data: DevSet, cache: Path, **options) -> Trials:
-    """A system and its cache, the parts known by the names of their roles."""
-    parts = {id(part): role for role, part in vars(system).items() if hasattr(part, "nparams")}
+def trials_of(system, data: DevSet, cache: Path, exchanged: str | None = None, **options) -> Trials:
+    """A system and its cache, the parts known by the names of their roles, one perhaps with other weights."""
+    roles = {role: part for role, part in vars(system).items() if hasattr(part, "nparams")}
+    parts = {id(part): f"other {role}" if role == exchanged else role for role, part in roles.items()}
     options_of = system.setting.options
     steps = {name: step_fingerprint(name, step, parts, options_of) for name, step in steps_of(system).items()}
     return Trials(system, Cache(Store(cache), steps, [clip.key for clip in data.clips]), data, **options)
