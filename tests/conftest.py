@@ -29,6 +29,12 @@ def seeded() -> None:
             (sys.modules["numpy"].random.seed if name == "numpy" else sys.modules["torch"].manual_seed)(0)
 
 
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where a run goes; not there yet."""
+    return tmp_path / "out"
+
+
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
     """A folder of that name that all workers see."""
     base = tmp_path_factory.getbasetemp()

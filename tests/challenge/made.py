@@ -1,6 +1,5 @@
 """Submissions made by the program itself, and what a person adds to them."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -65,7 +64,3 @@ def edited(path: Path, edit: Callable[[Any], object]) -> None:
     content = json.loads(path.read_text())
     edit(content)
     path.write_text(json.dumps(content))
-
-
-def copied(source: Path, target: Path) -> Path:
-    return Path(shutil.copytree(source, target))

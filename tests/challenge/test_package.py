@@ -27,7 +27,8 @@ from s5cli.run.record import ClipReport, StemReport
 from s5cli.score.evaluate import evaluate
 from s5cli.trace import ClipTrace, QueryTrace
 from tests import result_files
-from tests.challenge.made import EXAMPLES, LABEL, PDF, ROOT, copied, edited, separate
+from tests.challenge.made import EXAMPLES, LABEL, PDF, ROOT, edited, separate
+from tests.conftest import copied
 
 CLIPS = ["clapping_two_speakers", "dishes_keyboard", "no_target", "speech_pour_percussion"]
 

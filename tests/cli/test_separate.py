@@ -28,11 +28,6 @@ def clips(tmp_path):
     return folder
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 

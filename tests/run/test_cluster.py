@@ -29,12 +29,12 @@ from s5cli.run.record import Notice, RunResult
 from s5cli.scene import RATE_HZ
 from tests import toy
 from tests.run import deadly
+from tests.run.contents import contents
 from tests.toy import write_tones
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 LOW_HZ, HIGH_HZ = 500, 5000
-ABOUT_THE_RUN = ("run.json", "manifest.jsonl")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,15 +64,6 @@ def clips(tmp_path) -> Path:
     (folder / "notes.wav").write_text("not audio")
     write_tones(folder / "refused.wav", LOW_HZ)
     return folder
-
-
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.name not in ABOUT_THE_RUN}
 
 
 def alone(clips: Path, out: Path, system: LoadedSystem | None = None, **options) -> RunResult:

@@ -14,11 +14,11 @@ from s5cli.api import LoadedSystem
 from s5cli.errors import OutputError, UsageError
 from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
+from tests.run.contents import contents
 from tests.run.killed_everywhere import EVENTS
 from tests.toy import toy, write_tones
 
 MOST_MOMENTS = 500
-ABOUT_THE_RUN = ("run.json", "manifest.jsonl")
 
 
 class Disk:
@@ -48,10 +48,6 @@ def failing(folder: Path, moment: int, lasting: bool, number: int) -> Iterator[N
         yield
     finally:
         DISK.folder = ""
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.name not in ABOUT_THE_RUN}
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,6 @@ def clips(tmp_path) -> Path:
     return folder
 
 
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
 def separate(given: list[Path], out: Path, system: Toy | None = None, **options: object) -> RunResult:
     return separate_all(plan(given, out, Options(**options)), LoadedSystem("toy", system or toy(), "cpu"))
 
