@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 if TYPE_CHECKING:
     from s5cli.knobs import Knob, Option
@@ -17,8 +17,8 @@ Cells = tuple[str, ...]
 
 
 def systems(
-    name: Annotated[str | None, typer.Argument(help="One system, in detail.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    name: Annotated[str | None, Argument(help="One system, in detail.", show_default=False)] = None,
+    as_json: Annotated[bool, Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """List the systems and what each of them needs, or describe one with its parts, knobs and options."""
     from s5cli.cli.rows import print_json
@@ -43,23 +43,17 @@ def systems(
 
 
 def _described(entry: SystemEntry) -> Table:
+    from s5cli.weights.fetch import system_status
+
+    words = {"needs training": "needs training", "missing": "needs download"}
     return {
         "name": entry.name,
         "summary": entry.summary,
         "source": entry.source,
         "parts": {role: part.name for role, part in entry.parts.items()},
-        "state": _state(entry),
+        "state": words.get(system_status(entry), "ready"),
         "parameters": _parameters(entry),
     }
-
-
-def _state(entry: SystemEntry) -> str:
-    from s5cli.weights.fetch import status
-
-    found = {status(file) for file in entry.files}
-    if "needs training" in found:
-        return "needs training"
-    return "needs download" if "missing" in found else "ready"
 
 
 def _parameters(entry: SystemEntry) -> int | None:

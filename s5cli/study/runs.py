@@ -6,7 +6,6 @@ Stems are scored as float32, before a file rounds them. Clips of one length go t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -24,10 +23,9 @@ from s5cli.tune.trials import Progress
 from s5cli.tune.tuner import Options
 from s5cli.weights.build import build
 from s5cli.weights.device import resolve_device
-from s5cli.weights.registry import Registry
 
 
-def run(variant: Variant, data: DevSet, known: Registry, options: Options, progress: Progress) -> Evaluation:
+def run(variant: Variant, data: DevSet, options: Options, progress: Progress) -> Evaluation:
     """A variant's system over all clips, with the thresholds of its entry.
 
     Raises:
@@ -35,13 +33,8 @@ def run(variant: Variant, data: DevSet, known: Registry, options: Options, progr
         UsageError: an unknown device, knob or option.
         WeightsError: weights that are missing, damaged or not licensed yet.
     """
-    system = build(
-        variant.entry.name,
-        device=str(resolve_device(options.device)),
-        offline=options.offline,
-        accept_licence=options.accept_licence,
-        registry=replace(known, systems={**known.systems, variant.entry.name: variant.entry}),
-    )
+    place = str(resolve_device(options.device))
+    system = build(variant.entry, device=place, offline=options.offline, accept_licence=options.accept_licence)
     found: list[ClipResult] = []
     named = variant.classes if variant.true_labels else None
     for result in results(system, data.clips, options.batch_size, named):

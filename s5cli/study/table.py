@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from s5cli.score.bootstrap import Interval
 from s5cli.score.evaluate import Evaluation
 from s5cli.score.metric import ReferenceProducts, trivial_scores
-from s5cli.study.tuned import Tuned, known
+from s5cli.study.tuned import Tuned
 from s5cli.tune.crossval import Gain
+from s5cli.tune.result import finite
 from s5cli.tune.score import Outcome
 
 COLUMNS = (
@@ -74,12 +75,12 @@ def tuned_rows(found: Tuned, products: Sequence[ReferenceProducts]) -> tuple[Row
 def _replayed(title: str, found: Tuned, outcome: Outcome, score: Gain, gain: Gain) -> Row:
     return Row(
         title=title,
-        capi_sdri_db=known(score.mean_db),
+        capi_sdri_db=finite(score.mean_db),
         interval=score.interval,
-        accuracy_mixture_percent=known(outcome.accuracy_mixture_percent()),
-        accuracy_source_percent=known(outcome.accuracy_source_percent()),
+        accuracy_mixture_percent=finite(outcome.accuracy_mixture_percent()),
+        accuracy_source_percent=finite(outcome.accuracy_source_percent()),
         false_alarm_percent=found.false_alarm_percent(outcome),
-        gain_db=known(gain.mean_db),
+        gain_db=finite(gain.mean_db),
         gain_interval=gain.interval,
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from s5cli.study.rows import Variant
 from s5cli.tune.clips import DevSet
 from s5cli.tune.crossval import HeldOut, folds
-from s5cli.tune.result import plain, scores
+from s5cli.tune.result import ends, finite, plain, scores
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Candidate, Milestone
 from s5cli.tune.trials import Progress
@@ -44,18 +44,13 @@ class Tuned:
             "stages": [{"stage": one.stage, "capi_sdri_db": one.best.score_db} for one in self.milestones],
             "same_clips": scores(self.best.outcome),
             "held_out": scores(self.held_out.tuned),
-            "gain_db": known(gain.mean_db),
-            "gain_interval_db": None if gain.interval is None else [gain.interval.low, gain.interval.high],
+            "gain_db": finite(gain.mean_db),
+            "gain_interval_db": ends(gain.interval),
             "folds": [
-                {"clips": clips, "in_sample_db": known(tuned), "held_out_db": known(score)}
+                {"clips": clips, "in_sample_db": finite(tuned), "held_out_db": finite(score)}
                 for clips, tuned, score in self.held_out.folds
             ],
         }
-
-
-def known(value: float) -> float | None:
-    """None where there was nothing to take a mean of."""
-    return None if np.isnan(value) else value
 
 
 def tuned(variant: Variant, data: DevSet, cache: Path, options: Options, progress: Progress) -> Tuned:

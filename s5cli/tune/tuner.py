@@ -22,12 +22,11 @@ from s5cli.tune.evidence import Store, digest
 from s5cli.tune.result import Result
 from s5cli.tune.search import Candidate, Milestone, Search
 from s5cli.tune.trials import Progress, Trials, no_progress
-from s5cli.weights import registry as registries
 from s5cli.weights.build import build, provenance
 from s5cli.weights.device import resolve_device
 from s5cli.weights.fetch import locate
 from s5cli.weights.hashes import sha256_of
-from s5cli.weights.registry import SystemEntry
+from s5cli.weights.registry import SystemEntry, registry
 
 LISTS_PER_CLIP = 2  # that a search may ask beyond those of the defaults, unless told otherwise
 
@@ -62,7 +61,7 @@ def tune(
         OutputError: the cache cannot be written to.
     """
     chosen = options or Options()
-    entry, clips = registries.registry().system(system), open_devset(data)
+    entry, clips = registry().system(system), open_devset(data)
     held_out = folds(clips.references.count, chosen.folds, chosen.seed) if chosen.folds else []
     tuning = begun(entry, clips, cache, chosen, progress)
     validated = tuning.cross_validated(held_out) if tuning.knobs and held_out else None
@@ -150,19 +149,10 @@ def prepared(
         WeightsError: weights that are missing, damaged or not licensed yet.
         OutputError: the cache cannot be written to.
     """
-    place, known = resolve_device(options.device), registries.registry()
-    system = build(
-        entry.name,
-        device=str(place),
-        options=options.system_options,
-        offline=options.offline,
-        accept_licence=options.accept_licence,
-        registry=replace(known, systems={**known.systems, entry.name: entry}),
-    )
-    parts = part_fingerprints(system, entry, place.type)
-    steps = {
-        name: step_fingerprint(name, step, parts, system.setting.options) for name, step in steps_of(system).items()
-    }
+    place, access = resolve_device(options.device), {key: vars(options)[key] for key in ("offline", "accept_licence")}
+    system = build(entry, device=str(place), options=options.system_options, **access)
+    parts, chosen = part_fingerprints(system, entry, place.type), system.setting.options
+    steps = {name: step_fingerprint(name, step, parts, chosen) for name, step in steps_of(system).items()}
     filed = Cache(Store(cache), steps, [clip.key for clip in data.clips])
     return Trials(system, filed, data, options.batch_size, options.workers, progress)
 

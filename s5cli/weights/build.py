@@ -36,7 +36,7 @@ class Provenance(TypedDict):
 
 
 def build(
-    name: str,
+    system: str | SystemEntry,
     *,
     device: str = "cpu",
     thresholds: Mapping[str, Any] | None = None,
@@ -46,7 +46,7 @@ def build(
     ask: Ask | None = None,
     registry: Registry | None = None,
 ) -> System:
-    """The system of that name, its networks loaded and on `device` (auto, cpu, cuda or cuda:N).
+    """The system of that name, or of an entry, its networks loaded and on `device` (auto, cpu, cuda or cuda:N).
 
     `thresholds` are knob values that go before those of the section and the flow's defaults: a number, or a table from
     class name to number where the section allows it. `options` go before the section's in the same way.
@@ -57,7 +57,7 @@ def build(
         WeightsError: weights are missing, damaged, of another network, or not licensed yet.
     """
     known = registry or registries.registry()
-    entry = known.system(name)
+    entry = known.system(system) if isinstance(system, str) else system
     flow = flow_of(entry)
     _check_parts(entry, flow)
     adapters = {role: adapter_of(part) for role, part in entry.parts.items()}
@@ -69,8 +69,8 @@ def build(
     parts = {}
     for (role, part), path in zip(entry.parts.items(), paths, strict=True):
         parts[role] = adapters[role](load_network(part, path), device=place, **part.options)
-    system: System = flow(**parts, setting=chosen)
-    return system
+    built: System = flow(**parts, setting=chosen)
+    return built
 
 
 def load_network(part: PartEntry, path: Path) -> nn.Module:

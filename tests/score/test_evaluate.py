@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from s5cli.errors import InputError, S5Error, UsageError
-from s5cli.score import metric
 from s5cli.score.evaluate import Evaluation, evaluate
+from tests.score.whole import capi_sdri, dataset_score
 
 RATE_HZ = 32_000
 N_SAMPLES = 8_000
@@ -90,10 +90,10 @@ def test_scores_are_those_of_the_metric_on_the_same_audio(data: DataSet, result:
         for folder, labels in ((data.stems, ANSWER[name]), (data.oracle, TRUTH[name])):
             audio = [read(folder / f"{name}_{slot}_{label}.wav") for slot, label in enumerate(labels)]
             sides += [labels, np.reshape(audio, (-1, N_SAMPLES))]
-        scores.append(metric.capi_sdri(*sides, read(data.soundscape / f"{name}.wav")[:, 0]))
+        scores.append(capi_sdri(*sides, read(data.soundscape / f"{name}.wav")[:, 0]))
     assert [clip.soundscape for clip in result.clips] == list(TRUTH)
     assert [clip.score.capi_sdri_db for clip in result.clips] == pytest.approx([s.capi_sdri_db for s in scores])
-    assert result.overall.capi_sdri_db == pytest.approx(metric.dataset_score(scores).capi_sdri_db)
+    assert result.overall.capi_sdri_db == pytest.approx(dataset_score(scores).capi_sdri_db)
     assert result.overall.accuracy_mixture_percent == 100 * 3 / 5
     assert result.overall.accuracy_source_percent == pytest.approx(100 * 5 / 8)
 

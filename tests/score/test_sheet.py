@@ -12,6 +12,7 @@ from s5cli.score.bootstrap import Bootstrap
 from s5cli.score.clip import ClipResult, score_clip
 from s5cli.score.evaluate import Summary, evaluation, summary
 from tests.score.scored import scored_clips
+from tests.score.whole import dataset_score
 
 QUICK = Bootstrap(200)
 
@@ -38,7 +39,7 @@ def test_every_score_is_a_field_with_its_unit() -> None:
 
 
 def test_sums_over_sums_are_the_metric_s_own_means(clips: list[ClipResult]) -> None:
-    found, official = summary(clips, QUICK), metric.dataset_score([clip.score for clip in clips])
+    found, official = summary(clips, QUICK), dataset_score([clip.score for clip in clips])
     assert found.capi_sdri_db == pytest.approx(official.capi_sdri_db, abs=1e-12)
     assert found.accuracy_mixture_percent == pytest.approx(official.accuracy_mixture_percent, abs=1e-12)
     assert found.accuracy_source_percent == pytest.approx(official.accuracy_source_percent, abs=1e-12)

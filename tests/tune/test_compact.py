@@ -13,12 +13,12 @@ from s5cli.knobs import Setting
 from s5cli.labels import CLASSES
 from s5cli.scene import EMPTY, RATE_HZ
 from s5cli.score.evaluate import evaluate
-from s5cli.score.metric import capi_sdri
 from s5cli.tune.cache import caching, with_setting
 from s5cli.tune.clips import open_devset
 from s5cli.tune.result import plain, toml
 from s5cli.tune.tuner import Options, prepared
 from s5cli.weights.registry import registry
+from tests.score.whole import capi_sdri
 from tests.tune.world import cached_clips, knowing
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

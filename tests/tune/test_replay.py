@@ -5,10 +5,10 @@ import pytest
 
 from s5cli.labels import CLASSES
 from s5cli.scene import EMPTY, Queries
-from s5cli.score.metric import capi_sdri
 from s5cli.tune.cache import caching, with_setting
 from s5cli.tune.clips import held, open_devset
 from s5cli.tune.replay import replay_of
+from tests.score.whole import capi_sdri
 from tests.systems.tones import Tone
 from tests.tune.world import (
     cached_clips,
