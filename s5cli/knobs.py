@@ -121,10 +121,7 @@ class Option:
         """None where it cannot be read as the option's type."""
         kind = type(self.default)
         if kind is bool:
-            words = {
-                **dict.fromkeys(("true", "on", "yes", "1"), True),
-                **dict.fromkeys(("false", "off", "no", "0"), False),
-            }
+            words = dict.fromkeys(("true", "on", "yes", "1"), True) | dict.fromkeys(("false", "off", "no", "0"), False)
             return words.get(str(given).lower()) if isinstance(given, str | bool) else None
         if isinstance(given, bool):
             return None

@@ -29,6 +29,11 @@ def seeded() -> None:
             (sys.modules["numpy"].random.seed if name == "numpy" else sys.modules["torch"].manual_seed)(0)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests on a Ray cluster come first: they mostly wait, while the other processes get through the rest."""
+    items.sort(key=lambda item: "test_cluster" not in item.nodeid)
+
+
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """Where a run goes; not there yet."""
