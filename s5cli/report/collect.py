@@ -63,20 +63,12 @@ def read_run(folder: Path, reference: Path | None = None, soundscapes: Path | No
         raise UsageError(f"{folder}: holds no record of a clip; name the output folder of s5 separate")
     references = None if reference is None else _references(_inner(reference, ORACLE_TARGET), names)
     found, recorded = _mixtures(soundscapes, reference), _recorded(run)
-    return Run(
-        folder,
-        run.about,
-        tuple(
-            Clip(
-                name,
-                run.clips.get(name),
-                None if name in run.clips else reasons[name],
-                _mixture(recorded.get(name), found.get(name), soundscapes is not None),
-                None if references is None else references[name],
-            )
-            for name in names
-        ),
-    )
+    clips = []
+    for name in names:
+        failure = None if name in run.clips else reasons[name]
+        mixture = _mixture(recorded.get(name), found.get(name), soundscapes is not None)
+        clips.append(Clip(name, run.clips.get(name), failure, mixture, references[name] if references else None))
+    return Run(folder, run.about, tuple(clips))
 
 
 def _inner(folder: Path, name: str) -> Path:
