@@ -19,14 +19,7 @@ from s5cli.tune.tuner import Options, prepared, searchable, tune
 from s5cli.weights.registry import registry
 from tests.pictures import read
 from tests.systems.tones import Tone
-from tests.tune import world
-from tests.tune.world import knowing, random_setting, system_of, trials_of, write_clip, write_devset
-
-
-def coarsen(patch: pytest.MonkeyPatch) -> None:
-    world.coarsen(patch)
-    patch.setattr(plots, "CLASS_POINTS", 3)
-
+from tests.tune.world import coarsen, knowing, random_setting, system_of, trials_of, write_clip, write_devset
 
 # --- rule counts ------------------------------------------------------------------------------------------------------
 
