@@ -83,7 +83,8 @@ def test_mistakes(args, said, tmp_path, capsys):
 def test_without_the_extra_it_says_what_to_install(tmp_path, capsys, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("s5cli.train.")]:
         monkeypatch.delitem(sys.modules, name)  # imported anew, as where nothing was imported yet
-    monkeypatch.setitem(sys.modules, "lightning", None)
+    for name in {"lightning", "lightning.fabric", *(name for name in sys.modules if name.startswith("lightning."))}:
+        monkeypatch.setitem(sys.modules, name, None)
     assert exit_code(["train", "compact_tagger_1ch", "--sources", str(tmp_path), "-o", str(tmp_path / "run")]) == 2
     told = capsys.readouterr().err
     assert "pip install 's5cli[train]'" in told
