@@ -67,5 +67,5 @@ def tuned(variant: Variant, data: DevSet, cache: Path, options: Options, progres
     tuning = begun(variant.entry, data, cache, own, lambda line: progress(f"{variant.title}, {line}"))
     validated = tuning.cross_validated(held)
     milestones = tuning.milestones(validated)
-    labels = tuple(tuning.trials.labels(milestones[-1].best.setting))
+    labels = tuple(tuning.search.trials.labels(milestones[-1].best.setting))
     return Tuned(milestones, validated, tuple(data.references.count.tolist()), labels)

@@ -64,8 +64,9 @@ def tune(
     entry, clips = registry().system(system), open_devset(data)
     held_out = folds(clips.references.count, chosen.folds, chosen.seed) if chosen.folds else []
     tuning = begun(entry, clips, cache, chosen, progress)
-    validated = tuning.cross_validated(held_out) if tuning.knobs and held_out else None
-    milestones = tuning.milestones(validated) if tuning.knobs else (Milestone("default", tuning.start),)
+    knobs, trials = tuning.search.knobs, tuning.search.trials
+    validated = tuning.cross_validated(held_out) if knobs and held_out else None
+    milestones = tuning.milestones(validated) if knobs else (Milestone("default", tuning.start),)
     best = milestones[-1].best
     return Result(
         system=entry.name,
@@ -78,7 +79,7 @@ def tune(
         data=str(data.resolve()),
         fingerprint=clips.fingerprint,
         weights={part["part"]: part["sha256"] for part in provenance(entry.name)},
-        effort=tuning.trials.effort,
+        effort=trials.effort,
         program=f"s5cli {__version__}",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -93,17 +94,9 @@ class Tuning:
     budget: int  # query lists that it may ask beyond those of the start
 
     @property
-    def trials(self) -> Trials:
-        return self.search.trials
-
-    @property
-    def knobs(self) -> Mapping[str, Knob]:
-        return self.search.knobs
-
-    @property
     def per_class(self) -> bool:
         """Whether classes may differ in a knob."""
-        return any(knob.per_class for knob in self.knobs.values())
+        return any(knob.per_class for knob in self.search.knobs.values())
 
     def cross_validated(self, held_out: Sequence[Bools]) -> HeldOut:
         """What the search is worth on clips that it has not seen; each fold is held out once."""
@@ -111,7 +104,7 @@ class Tuning:
 
     def milestones(self, validated: HeldOut | None) -> tuple[Milestone, ...]:
         """The search on all clips; per-class values only with the margin that did best on held-out clips."""
-        self.trials.cache.allow(self.budget)
+        self.search.trials.cache.allow(self.budget)
         found = [Milestone("default", self.start), *self.search.stages(self.start)]
         margin = validated.margin_db if validated else NONE_DB
         if self.per_class and margin != NONE_DB:
