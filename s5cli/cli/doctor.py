@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from s5cli.errors import printable
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False) -> None:
+def doctor(as_json: Annotated[bool, Option("--json", help="Print JSON to stdout.")] = False) -> None:
     """Report what this machine has, and in the last line whether `s5 separate` runs on it.
 
     Versions of torch and ONNX Runtime, devices, memory, disk, extras, folders, weights, accepted licences, threads.

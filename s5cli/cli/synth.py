@@ -4,37 +4,36 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(help="Folder that receives soundscape/, oracle_target/ and metadata/.")],
-    sources: Annotated[Path, typer.Option("--sources", help="DIR/SPLIT/CLASS/… or DIR/sound_event/SPLIT/CLASS/….")],
-    split: Annotated[str, typer.Option("--split", help="Which part of the material.")] = "train",
-    count: Annotated[int, typer.Option("--count", help="How many mixtures.")] = 10,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Mixture i depends on this and on i only.")] = 0,
-    duration_s: Annotated[float, typer.Option("--duration-s", help="Length of a mixture.")] = 10.0,
-    n_foreground: Annotated[str, typer.Option("--n-foreground", help="Fewest,most targets of a mixture.")] = "0,3",
+    out: Annotated[Path, Argument(help="Folder that receives soundscape/, oracle_target/ and metadata/.")],
+    sources: Annotated[Path, Option("--sources", help="DIR/SPLIT/CLASS/… or DIR/sound_event/SPLIT/CLASS/….")],
+    split: Annotated[str, Option("--split", help="Which part of the material.")] = "train",
+    count: Annotated[int, Option("--count", help="How many mixtures.")] = 10,
+    seed: Annotated[int, Option("--seed", min=0, help="Mixture i depends on this and on i only.")] = 0,
+    duration_s: Annotated[float, Option("--duration-s", help="Length of a mixture.")] = 10.0,
+    n_foreground: Annotated[str, Option("--n-foreground", help="Fewest,most targets of a mixture.")] = "0,3",
     zero_target_share: Annotated[
-        float | None, typer.Option("--zero-target-share", help="Share of mixtures without any target.")
+        float | None, Option("--zero-target-share", help="Share of mixtures without any target.")
     ] = None,
     rooms: Annotated[
-        Path | None, typer.Option("--rooms", help="SOFA files or tables of responses (room_ir/ beside the sources).")
+        Path | None, Option("--rooms", help="SOFA files or tables of responses (room_ir/ beside the sources).")
     ] = None,
-    noise: Annotated[Path | None, typer.Option("--noise", help="Backgrounds (noise/ beside the sources).")] = None,
+    noise: Annotated[Path | None, Option("--noise", help="Backgrounds (noise/ beside the sources).")] = None,
     interference: Annotated[
-        Path | None, typer.Option("--interference", help="Non-target sounds (interference/ beside the sources).")
+        Path | None, Option("--interference", help="Non-target sounds (interference/ beside the sources).")
     ] = None,
     simulated_rooms: Annotated[
-        float,
-        typer.Option("--simulated-rooms", help="Share of mixtures in simulated rooms; 1 where there are no others."),
+        float, Option("--simulated-rooms", help="Share of mixtures in simulated rooms; 1 where there are no others.")
     ] = 0.0,
-    workers: Annotated[int, typer.Option("--workers", help="Processes; the files do not depend on it.")] = 1,
-    name_prefix: Annotated[str, typer.Option("--name-prefix", help="Names are PREFIX_0000 and so on.")] = "clip",
+    workers: Annotated[int, Option("--workers", help="Processes; the files do not depend on it.")] = 1,
+    name_prefix: Annotated[str, Option("--name-prefix", help="Names are PREFIX_0000 and so on.")] = "clip",
     from_metadata: Annotated[
-        Path | None, typer.Option("--from-metadata", help="Rebuild the mixtures of this metadata/ folder instead.")
+        Path | None, Option("--from-metadata", help="Rebuild the mixtures of this metadata/ folder instead.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the mixtures made in OUT before.")] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace the mixtures made in OUT before.")] = False,
 ) -> None:
     """Make 4-channel mixtures with labelled references from recordings, in the official folder layout.
 
