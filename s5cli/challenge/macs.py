@@ -1,7 +1,5 @@
 """How many multiply-adds a system's networks take for a clip."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

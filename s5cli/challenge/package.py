@@ -10,8 +10,6 @@ More systems of a team go into the same `out` and the same `task4.zip`. Source: 
 layout of the package is inferred from its description.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass

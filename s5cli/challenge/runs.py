@@ -1,7 +1,5 @@
 """What finished runs tell a submission: whether they may be submitted, and the two result files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The sounds of a clip on its page: a card for each, every stem beside the reference that it was matched with."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

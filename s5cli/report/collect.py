@@ -1,7 +1,5 @@
 """The clips of a run with their mixtures and references: what there is to look at, found and checked, no audio read."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The report's first page: what the run was, and a row for each clip, which the page's script sorts and filters."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The sounds of a clip: read once for pictures and scores, then put where its page finds them."""
 
-from __future__ import annotations
-
 import io
 import os
 import re

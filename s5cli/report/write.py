@@ -1,7 +1,5 @@
 """A report as one folder that can be moved: a list, a folder for each clip, style and scripts. Whole or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

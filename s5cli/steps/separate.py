@@ -1,7 +1,5 @@
 """Separators, and what a tagger and a level meter measure of their stems."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """What every step has in common, and how a flow holds audio without touching it."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable

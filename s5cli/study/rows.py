@@ -1,7 +1,5 @@
 """What a study runs: systems of the registry, and what a system declares as its own ablation, as entries to build."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from string import Formatter

@@ -3,8 +3,6 @@
 Stems are scored as float32, before a file rounds them. Clips of one length go through the networks together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import islice
 

@@ -1,7 +1,5 @@
 """`s5 study` as functions: true labels to the separators, and the ablation that a system declares."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rows of a study: what a paper's table shows of each system, beside what needs no separation at all."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Thresholds of a system tuned on a data set, and what they are worth on clips that they were not tuned on."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A training recipe: a TOML file that names network, data and schedule. The project's own lie in `recipes/`."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Where a run starts from and where its result goes: initial weights and the registry's own files."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

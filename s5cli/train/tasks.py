@@ -3,8 +3,6 @@
 A recipe names its task, one of `TASKS` or `module:Class`: a system brings tasks of its own without an edit here.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

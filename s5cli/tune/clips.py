@@ -1,7 +1,5 @@
 """A development set as the tuner sees it: every clip under the hash of its content, read when networks need it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby

@@ -1,7 +1,5 @@
 """What tuning is worth on clips that it has not seen: k-fold cross-validation of the whole search."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 

@@ -4,8 +4,6 @@ Where a step is asked what it has never been asked of a clip, the clip is marked
 Letters: b clips, p cached results, s slots, n whole numbers that a step is asked about.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast

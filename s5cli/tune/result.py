@@ -1,7 +1,5 @@
 """What a search found: thresholds, and all that is needed to judge them, as a TOML file that `s5 separate` takes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ class at a time, the knobs that may differ by class, a change being kept only if
 Source: Jeong & Kim, DCASE 2026; class-wise sweeps also Kwon et al. 2026.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, product

@@ -1,7 +1,5 @@
 """`s5 tune` as a function: evidence, search, cross-validation, result."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
