@@ -47,14 +47,6 @@ class Outcome:
             return frozenset()
         return frozenset(range(len(self.clip.stems))) - {pair.i_est for pair in self.result.score.pairs}
 
-    @property
-    def least_confidence(self) -> float | None:
-        return min((stem.confidence for stem in self.clip.stems), default=None)
-
-    @property
-    def n_dropped(self) -> int:
-        return sum(query.slot is not None and query.reported is None for query in self.clip.queries)
-
 
 @dataclass(frozen=True)
 class Column:
@@ -202,8 +194,8 @@ def _row(row: Outcome, columns: Sequence[Column], clip_folder: str) -> Element:
     numbers: dict[Column, tuple[float | None, int]] = {
         CAPI: (result.score.capi_sdri_db if result else None, 2),
         SI: (mean(quality.si_sdri_db for quality in result.qualities) if result else None, 2),
-        CONFIDENCE: (row.least_confidence, 2),
-        DROPPED: (row.n_dropped or None, 0),
+        CONFIDENCE: (min((stem.confidence for stem in row.clip.stems), default=None), 2),
+        DROPPED: (sum(query.slot is not None and query.reported is None for query in row.clip.queries) or None, 0),
     }
     cells = [node("td", {"class": "labels"}, *_chips(row))]
     cells += [_number(column.name, *numbers[column]) for column in columns if column in numbers]

@@ -150,14 +150,10 @@ class Cache:
 
 def query_list(step: str, clip: str, inputs: Sequence[Array]) -> tuple[str, ...] | None:
     """What counts as one query list, from one clip's inputs of a step; None: it asks for nothing."""
-    lists = [row.tolist() for row in inputs if _is_class_list(row)]
+    lists = [row.tolist() for row in inputs if row.dtype.kind in "iu" and row.ndim == 1]
     if not inputs or (lists and all(index == EMPTY for classes in lists for index in classes)):
         return None
     return (clip, json.dumps(lists)) if lists else (clip, step, json.dumps(plain(inputs)))
-
-
-def _is_class_list(row: Array) -> bool:
-    return row.dtype.kind in "iu" and row.ndim == 1
 
 
 def plain(inputs: Sequence[Array]) -> Inputs:
