@@ -218,7 +218,8 @@ def setting(
     values: dict[str, float | Floats] = {name: knob.default for name, knob in knobs.items()}
     for name, value in (given or {}).items():
         _check_known("knob", name, knobs)
-        values[name] = (_table if isinstance(value, Mapping) else _number)(name, knobs[name], value)  # type: ignore[operator]
+        knob = knobs[name]
+        values[name] = _table(name, knob, value) if isinstance(value, Mapping) else _number(name, knob, value)
     known = options or {}
     made: dict[str, Plain] = {name: option.default for name, option in known.items()}
     for name, text in (chosen or {}).items():

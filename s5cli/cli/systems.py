@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Option
+import typer
 
 if TYPE_CHECKING:
     from s5cli.knobs import Knob, Option
@@ -17,8 +17,8 @@ Cells = tuple[str, ...]
 
 
 def systems(
-    name: Annotated[str | None, Argument(help="One system, in detail.", show_default=False)] = None,
-    as_json: Annotated[bool, Option("--json", help="Print JSON to stdout.")] = False,
+    name: Annotated[str | None, typer.Argument(help="One system, in detail.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """List the systems and what each of them needs, or describe one with its parts, knobs and options."""
     from s5cli.cli.rows import print_json
