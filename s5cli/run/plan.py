@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from s5cli import official
 from s5cli.api import queries_of
 from s5cli.audio import Subtype, opened
+from s5cli.dataset import SUFFIXES
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import CLASSES, index_of, listed
 from s5cli.run.record import RUN_FILE, residual_file_name
@@ -18,7 +19,6 @@ from s5cli.run.staging import staging
 from s5cli.run.stitch import SHORTEST_WINDOW_S
 from s5cli.run.windows import is_long
 
-SUFFIXES = (".wav", ".flac")  # in any case
 LONGEST_NAME = 255  # bytes, of a file on most file systems
 MANIFEST_NAME = "manifest.jsonl"
 RUN_STEM = RUN_FILE.removesuffix(".json")
@@ -125,16 +125,12 @@ def _recordings(given: Path, out_dir: Path) -> Iterable[Path]:
         return [given]
     for folder in (given, given / "soundscape"):
         entries = sorted(folder.iterdir()) if folder.is_dir() else ()
-        found = [path for path in entries if _is_named_like_one(path) and not path.is_dir()]
+        found = [path for path in entries if official.is_audio(path, SUFFIXES) and not path.is_dir()]
         if found and realpath(folder) == realpath(out_dir):
             raise UsageError(f"{folder} is both input and output; give another folder for the output")
         if found:
             return found
     raise UsageError(f"{given}: no .wav or .flac files in it or in its soundscape/; give recordings")
-
-
-def _is_named_like_one(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def _named(paths: Iterable[Path]) -> dict[str, Path]:
