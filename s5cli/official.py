@@ -45,8 +45,8 @@ def is_audio(path: Path, suffixes: Collection[str]) -> bool:
     return path.suffix.lower() in suffixes and not path.name.startswith(".")
 
 
-def stem_file_name(soundscape: str, slot: int, label: str) -> str:
-    """Name of the stem file of a slot, counted from 0 over the stems that are written.
+def stem_file_name(soundscape: str, slot: int, label: str, file_format: str = "wav") -> str:
+    """Name of the stem file of a slot, counted from 0 over the stems that are written. Submissions hold WAV alone.
 
     Raises:
         UsageError: the label is not one of the 18 classes (silence is never written).
@@ -56,7 +56,7 @@ def stem_file_name(soundscape: str, slot: int, label: str) -> str:
     """
     if label not in CLASSES:
         raise UsageError(f"no stem file can be named after {label!r}: it is not one of the 18 classes")
-    return f"{soundscape}_{slot}_{label}.wav"
+    return f"{soundscape}_{slot}_{label}.{file_format}"
 
 
 def parse_stem_file_name(name: str, soundscape: str, suffixes: Collection[str] = WAV) -> str | None:

@@ -34,6 +34,9 @@ def separate(
     subtype: Annotated[
         Literal["PCM_16", "PCM_24", "FLOAT"], typer.Option(help="Sample format of stems.", rich_help_panel=OUTPUT)
     ] = "PCM_16",
+    file_format: Annotated[
+        Literal["wav", "flac"], typer.Option("--format", help="Of stems; submissions take wav.", rich_help_panel=OUTPUT)
+    ] = "wav",
     residual: Annotated[
         bool,
         typer.Option("--residual", help="Also write what no stem holds: <clip>_residual.wav.", rich_help_panel=OUTPUT),
@@ -95,6 +98,10 @@ def separate(
     resample: Annotated[
         bool, typer.Option("--resample", help="Convert other sample rates to 32 kHz.", rich_help_panel=INPUT)
     ] = False,
+    first_order: Annotated[
+        bool,
+        typer.Option("--first-order", help="Of 9, 16, … channels take the first four.", rich_help_panel=INPUT),
+    ] = False,
     device: Annotated[
         str,
         typer.Option(
@@ -140,7 +147,9 @@ def separate(
     spread = chosen(cluster, cluster_address, cluster_workers, device)
     options_given = read_options(option or ())
     window_s = plan.parse_window(window)
-    options = plan.Options(plan.parse_labels(labels), batch_size, subtype, window_s, restart, verify, residual)
+    options = plan.Options(
+        plan.parse_labels(labels), batch_size, subtype, window_s, restart, verify, residual, file_format
+    )
     if csv is not None:
         table.check_place(csv)
     planned = plan.plan(mixtures, out or _default_out(system), options)
@@ -151,6 +160,7 @@ def separate(
             thresholds,
             channel_order=channel_order,
             resample=resample,
+            first_order=first_order,
             offline=offline,
             accept_licence=accept_licence,
             force_thresholds=force_thresholds,

@@ -57,6 +57,7 @@ class ReadOptions:
     channel_order: ChannelOrder
     resample: bool
     pinned: bool  # into memory from which a CUDA device copies while it computes
+    first_order: bool = False  # of higher-order ambisonics take the first four channels
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _read(name: str, path: Path, window_s: float | None, how: ReadOptions) -> Re
         sha256 = sha256_of(path)
         if window_s is not None:
             return LongRead(path, sha256, window_s)
-        scene = read_scene(path, how.channel_order, how.resample, warnings.append)
+        scene = read_scene(path, how.channel_order, how.resample, warnings.append, how.first_order)
     except InputError as error:
         return Failure(name, str(path), str(error))
     except MemoryError:
@@ -189,6 +190,7 @@ def separate_windows(
             options.subtype,
             options.residual,
             told,
+            options.file_format,
         )
     except InputError as error:
         return Failure(name, str(clip.path), str(error))
@@ -318,7 +320,7 @@ def _separate_with_threads(results: Results, job: Job, systems: Sequence[LoadedS
 
 def _read_options(systems: Sequence[LoadedSystem]) -> ReadOptions:
     on_cuda = any(system.device.startswith("cuda") for system in systems)
-    return ReadOptions(systems[0].channel_order, systems[0].resample, pinned=on_cuda)
+    return ReadOptions(systems[0].channel_order, systems[0].resample, on_cuda, systems[0].first_order)
 
 
 def stoppable(loaded: LoadedSystem, crew: Crew) -> LoadedSystem:
