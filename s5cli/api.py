@@ -171,7 +171,7 @@ def load(
 
     Args:
         name: one of `s5 systems`.
-        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
+        device: "auto" (CUDA or Apple's MPS where there is one), "cpu", "cuda", "cuda:1" or "mps".
         thresholds: a TOML file with a table [knobs], and perhaps one [options].
         channel_order: of the mixtures to come, see `s5cli.audio.read_scene`.
         resample: take files of other rates than 32 kHz too.

@@ -105,7 +105,7 @@ def separate(
     device: Annotated[
         str,
         typer.Option(
-            help="auto, cpu, cuda or cuda:N; several with commas share the clips: cuda:0,cuda:1.",
+            help="auto, cpu, mps, cuda or cuda:N; several with commas share the clips: cuda:0,cuda:1.",
             rich_help_panel=MACHINE,
         ),
     ] = "auto",

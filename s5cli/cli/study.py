@@ -16,7 +16,7 @@ app = typer.Typer(help="What each part of a system is worth, on data with refere
 
 Data = Annotated[Path, typer.Argument(help="Data set: a folder with soundscape/ and oracle_target/.")]
 Clips = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N clips, by name.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Clips that go through networks together.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON, every class and clip included.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Download nothing.")]

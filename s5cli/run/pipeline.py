@@ -32,6 +32,7 @@ from s5cli.run.folder import (
     opened,
     silent,
 )
+from s5cli.run.memory import give_back_freed
 from s5cli.run.plan import Batch, Job, Options, check_name
 from s5cli.run.record import Failure, Notice, RunResult
 from s5cli.run.threads import CancelledError, Channel, Crew
@@ -127,8 +128,8 @@ class Worker:
                 yield Notice(f"{self.loaded.device}: out of memory with {at_once} at once, goes on with {self.fits}")
                 continue
             if found is None:
-                on_cuda = self.loaded.device.startswith("cuda")
-                too_big = "does not fit into the device's memory even alone; give --device cpu" if on_cuda else TOO_BIG
+                on_cpu = self.loaded.device == "cpu"
+                too_big = TOO_BIG if on_cpu else "does not fit into the device's memory even alone; give --device cpu"
                 found = [_failure(part[0].path, too_big)]
                 self.fits = fitted  # it says nothing about other clips
             yield from found
@@ -145,7 +146,8 @@ class Worker:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        torch.cuda.empty_cache()  # what the error held on to is freed only now
+        empty_cache = torch.mps.empty_cache if self.loaded.device == "mps" else torch.cuda.empty_cache
+        empty_cache()  # what the error held on to is freed only now
         return None
 
 
@@ -161,7 +163,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return any(words in str(error) for words in ("allocate memory", "not enough memory", "bad_alloc", "bad allocation"))
+    told = ("allocate memory", "not enough memory", "bad_alloc", "bad allocation", "MPS backend out of memory")
+    return any(words in str(error) for words in told)
 
 
 def separate_windows(
@@ -174,6 +177,7 @@ def separate_windows(
         torch.OutOfMemoryError: so many windows do not fit together.
     """
     name = clip.path.stem
+    give_back_freed()
 
     def told(n_done: int, n_windows: int) -> None:
         tell(Notice(f"{name}: {n_done} of {n_windows} windows", is_progress=True))

@@ -17,6 +17,7 @@ from s5cli import official
 from s5cli.api import LoadedSystem, answered, check_answer
 from s5cli.audio import FileFormat, Samples, Subtype
 from s5cli.errors import InputError, S5Error
+from s5cli.labels import N_SLOTS
 from s5cli.rules.gate import energy_db
 from s5cli.run import stitch
 from s5cli.run.record import ClipReport, StemReport, WindowReport, residual_file_name
@@ -99,7 +100,10 @@ def separate_long(
         name=path.stem,
         duration_s=recording.n_samples / RATE_HZ,
         stems=tracks.reports,
-        trace=ClipTrace(tuple(query for trace in traces for query in trace.queries)),
+        trace=ClipTrace(
+            tuple(query for trace in traces for query in trace.queries),
+            stitch.silence([trace.silence for trace in traces], max(0, N_SLOTS - len(tracks.all))),
+        ),
         warnings=(*warnings, *tracks.warnings),
         clipped_samples=sum(track.n_clipped for track in tracks.all),
         file=str(path.absolute()),
@@ -302,5 +306,6 @@ def _renumbered(trace: ClipTrace, numbers: Sequence[int]) -> ClipTrace:
         tuple(
             query if query.reported is None else replace(query, reported=numbers[query.reported])
             for query in trace.queries
-        )
+        ),
+        trace.silence,
     )
