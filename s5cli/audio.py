@@ -333,8 +333,12 @@ def n_clipped(samples: Samples, subtype: Subtype) -> int:
     return 0 if subtype == "FLOAT" else int(np.count_nonzero((samples >= 1) | (samples < -1)))
 
 
+STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+"""Where names stand for what is open already, even if that is a file."""
+
+
 def write_file(path: str | Path, content: bytes) -> None:
-    """Makes `path` hold `content`, all or nothing.
+    """Makes `path` hold `content`, all or nothing; a pipe or a device, as /dev/stdout, is written to and not replaced.
 
     Raises:
         OutputError: the place cannot be written to or is full.
@@ -342,6 +346,10 @@ def write_file(path: str | Path, content: bytes) -> None:
     path = Path(path)
     partial = path.with_name(f".s5-{os.getpid()}-{next(_serial)}.part")
     try:
+        is_special = path.exists() and not (path.is_file() or path.is_dir())
+        if is_special or path.absolute().parent in STREAMS:
+            path.write_bytes(content)
+            return
         try:
             partial.write_bytes(content)
             partial.replace(path)

@@ -112,7 +112,8 @@ def read_sources(
 ) -> dict[str, tuple[SourceFile, ...]]:
     """The sources of each named soundscape in slot order, which is the plain string order of the file names.
 
-    Where one soundscape's name begins with another's, a file belongs to the longest name that fits.
+    Where one soundscape's name begins with another's, a file belongs to the longest name that fits; `a_1_Speech.wav`,
+    though, is number 1 of `a`, and not one of `a_1` without a number, where all files have numbers.
 
     Raises:
         UsageError: the folder does not exist.
@@ -120,8 +121,10 @@ def read_sources(
     """
     sources: dict[str, list[SourceFile]] = {name: [] for name in names}
     strangers = []
-    for path in _files(folder, suffixes):
-        match owner(path, sources, suffixes):
+    paths = _files(folder, suffixes)
+    numbered = are_numbered(paths)
+    for path in paths:
+        match owner(path, sources, suffixes, numbered):
             case None if not (path.stem.endswith(RESIDUAL) and path.stem[: -len(RESIDUAL)] in sources):
                 strangers.append(path.name)
             case name, source:
@@ -153,10 +156,18 @@ def _name(path: Path) -> str:
     return path.name
 
 
-def owner(path: Path, names: Collection[str], suffixes: Collection[str]) -> tuple[str, SourceFile] | None:
-    """The soundscape whose source a file is; of two that are possible (labels hold no underscore) the longer one."""
+def are_numbered(paths: Iterable[Path]) -> bool:
+    """Whether all sources, by what stands before their labels, may have a number."""
+    ends = [path.stem.rpartition("_") for path in paths]
+    return all(re.search(r"_\d+$", name) for name, _, label in ends if label in CLASSES)
+
+
+def owner(
+    path: Path, names: Collection[str], suffixes: Collection[str], numbered: bool = False
+) -> tuple[str, SourceFile] | None:
+    """The soundscape whose source a file is; of two that are possible the shorter one where files are numbered."""
     unnumbered, _, number = path.stem.rpartition("_")[0].rpartition("_")
-    for name in (path.stem.rpartition("_")[0], unnumbered):
+    for name in sorted((path.stem.rpartition("_")[0], unnumbered), key=len, reverse=not numbered):
         label = parse_stem_file_name(path.stem + path.suffix.lower(), name, suffixes) if name in names else None
         if label is not None:
             return name, SourceFile(path, label, int(number) if name == unnumbered else None)

@@ -116,8 +116,10 @@ def _references(folder: Path, names: Collection[str]) -> dict[str, tuple[SourceF
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; --reference takes the references or their data set")
     found: dict[str, list[SourceFile]] = {name: [] for name in names}
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        match official.owner(path, found, SUFFIXES):
+    paths = sorted((path for path in folder.iterdir() if official.is_audio(path, SUFFIXES)), key=lambda path: path.name)
+    numbered = official.are_numbered(paths)
+    for path in paths:
+        match official.owner(path, found, SUFFIXES, numbered):
             case name, source:
                 found[name].append(source)
     if folder.name != ORACLE_TARGET and not any(found.values()):

@@ -3,19 +3,15 @@
 import ctypes
 import sys
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-BLOCK_BYTES = 1 << 16
-
 
 def give_back_freed() -> None:
-    """Lets glibc keep no freed block of 64 KiB or more from now on; does nothing with other C libraries.
+    """Makes glibc return the pages that nobody uses; does nothing with other C libraries.
 
-    By itself it raises both limits as large blocks come and go, so that a run through windows of a long recording, with
-    arrays of megabytes that each live for a moment, holds more and more that nobody uses.
+    Networks take and free arrays of many sizes, and glibc keeps what lies between those still in use, so that a run
+    through the windows of a long recording would hold more and more. Asked once in a while it costs milliseconds;
+    lower limits of its own (`mallopt`) would cost page faults at every array.
     """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is not None:
-        mallopt(_TRIM_THRESHOLD, BLOCK_BYTES)
-        mallopt(_MMAP_THRESHOLD, BLOCK_BYTES)
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)

@@ -32,7 +32,6 @@ from s5cli.run.folder import (
     opened,
     silent,
 )
-from s5cli.run.memory import give_back_freed
 from s5cli.run.plan import Batch, Job, Options, check_name
 from s5cli.run.record import Failure, Notice, RunResult
 from s5cli.run.threads import CancelledError, Channel, Crew
@@ -177,7 +176,6 @@ def separate_windows(
         torch.OutOfMemoryError: so many windows do not fit together.
     """
     name = clip.path.stem
-    give_back_freed()
 
     def told(n_done: int, n_windows: int) -> None:
         tell(Notice(f"{name}: {n_done} of {n_windows} windows", is_progress=True))
