@@ -289,7 +289,7 @@ def separate_all(job: Job, loaded: LoadedSystem | Sequence[LoadedSystem], watch:
 
 def _separate_with_threads(results: Results, job: Job, systems: Sequence[LoadedSystem]) -> None:
     read = Channel[list[Read | LongRead | Failure]](AHEAD * len(systems))
-    separated = Channel[Outcome](AHEAD * len(systems) * job.options.batch_size)
+    separated = Channel[Outcome](AHEAD * len(systems) * min(job.options.batch_size, len(job.clips)))
     batches, how = results.todo, _read_options(systems)
     crew = Crew(read, separated)
 
