@@ -234,11 +234,7 @@ def test_a_file_of_unknown_length_is_fetched(server: Server) -> None:
 @pytest.mark.parametrize("length", ["many", "-5", "9" * 5000])
 def test_a_length_that_is_none_is_unknown(server: Server, length: str) -> None:
     url = server.put("/a.ckpt", CONTENT, says_length=False, headers={"Content-Length": length})
-    if length.isdecimal():  # the connection itself then ends before so many bytes
-        with pytest.raises(DownloadError):
-            get(known(url))
-    else:
-        assert get(known(url)).read_bytes() == CONTENT
+    assert get(known(url)).read_bytes() == CONTENT
 
 
 def test_a_version_in_no_ascii_is_taken_up_too(server: Server) -> None:
