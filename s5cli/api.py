@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
-from s5cli.audio import ChannelOrder, Samples, as_scene, read_scene
+from s5cli.audio import ChannelOrder, Samples, as_scene, cut_to_first_order, read_scene
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import N_SLOTS, index_of
 from s5cli.scene import EMPTY, N_CHANNELS, Queries, Scene, Stem
@@ -39,6 +39,7 @@ class LoadedSystem:
     channel_order: ChannelOrder = "acn"
     resample: bool = False
     weights: Sequence[Provenance] = ()
+    first_order: bool = False
 
     @overload
     def __call__(self, mixture: Mixture, labels: Sequence[str] = ...) -> list[Stem]: ...
@@ -106,8 +107,10 @@ class LoadedSystem:
 
     def _scene(self, mixture: Any, name: str) -> Scene:
         if isinstance(mixture, str | Path):
-            return read_scene(mixture, self.channel_order, self.resample)
-        return as_scene(_samples(mixture, name), name, self.channel_order, source=name)
+            return read_scene(mixture, self.channel_order, self.resample, first_order=self.first_order)
+        samples = _samples(mixture, name)
+        samples = cut_to_first_order(samples) if self.first_order else samples
+        return as_scene(samples, name, self.channel_order, source=name)
 
 
 def _samples(mixture: Any, name: str) -> Samples:
@@ -158,6 +161,7 @@ def load(
     *,
     channel_order: ChannelOrder = "acn",
     resample: bool = False,
+    first_order: bool = False,
     offline: bool = False,
     accept_licence: bool = False,
     force_thresholds: bool = False,
@@ -167,10 +171,11 @@ def load(
 
     Args:
         name: one of `s5 systems`.
-        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
+        device: "auto" (CUDA or Apple's MPS where there is one), "cpu", "cuda", "cuda:1" or "mps".
         thresholds: a TOML file with a table [knobs], and perhaps one [options].
         channel_order: of the mixtures to come, see `s5cli.audio.read_scene`.
         resample: take files of other rates than 32 kHz too.
+        first_order: of higher-order ambisonics take the first four channels.
         offline: download nothing.
         accept_licence: accept the licences of the weights instead of being asked.
         force_thresholds: take thresholds that were made for another system or with other weights.
@@ -205,7 +210,7 @@ def load(
     weights = provenance(entry.name)
     if given is not None and not force_thresholds:
         check_weights(given, weights)
-    return LoadedSystem(entry.name, system, place, channel_order, resample, weights)
+    return LoadedSystem(entry.name, system, place, channel_order, resample, weights, first_order)
 
 
 @dataclass(frozen=True)

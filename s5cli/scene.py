@@ -96,9 +96,10 @@ class Stem:
     numbers: Mapping[str, float] = field(default_factory=dict)  # what else the system says of it, by name with unit
 
     def save(self, path: str | Path, subtype: Subtype = "PCM_16") -> int:
-        """Writes a mono 32 kHz WAV, all or nothing, as `s5 separate` does; returns how many samples were clipped.
+        """Writes a mono 32 kHz WAV, or FLAC where the name ends so, all or nothing; returns how many samples clipped.
 
         Raises:
+            UsageError: FLAC of samples that it does not hold.
             OutputError: the place cannot be written to or is full.
         """
         n_clipped: int = import_module("s5cli.audio").write_stem(path, self.audio, subtype)  # it builds on this file

@@ -66,7 +66,7 @@ class TrackTagger:
 
     @torch.inference_mode()
     def _forward(self, waveform: Tensor) -> Floats:
-        logits: Floats = self.network(waveform.to(self.device, torch.float32)).double().cpu().numpy()
+        logits: Floats = self.network(waveform.to(self.device, torch.float32)).cpu().double().numpy()
         return logits
 
 

@@ -51,6 +51,7 @@ def _torch() -> dict[str, Any]:
         "version": torch.__version__,
         "built_for_cuda": torch.version.cuda,
         "gpus": [_gpu(index) for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else [],
+        "mps": torch.backends.mps.is_available(),
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
     }
@@ -134,7 +135,7 @@ def _verdict(found: Mapping[str, Any]) -> str:
                 troubles.append(f"little {what.split('_')[0]} ({where}): {size_gib} GiB")
     if troubles:
         return f"verdict: {len(troubles)} in the way: {'; '.join(troubles)}"
-    gpus = [gpu["device"] for gpu in found["torch"]["gpus"]]
+    gpus = [gpu["device"] for gpu in found["torch"]["gpus"]] or ["mps"] * found["torch"]["mps"]
     return f"verdict: ready; `s5 separate` runs on {', '.join(gpus) or 'the CPU'} with the embedded networks"
 
 

@@ -33,6 +33,7 @@ def separate(
         ),
     ] = None,
     subtype: Annotated[Literal["PCM_16", "PCM_24", "FLOAT"], OUTPUT(help="Sample format of stems.")] = "PCM_16",
+    file_format: Annotated[Literal["wav", "flac"], OUTPUT("--format", help="Of stems; submissions take wav.")] = "wav",
     residual: Annotated[bool, OUTPUT("--residual", help="Also write what no stem holds: <clip>_residual.wav.")] = False,
     csv: Annotated[Path | None, OUTPUT("--csv", metavar="FILE", help="Also write a table, one row a stem.")] = None,
     restart: Annotated[
@@ -61,8 +62,9 @@ def separate(
     ] = "auto",
     channel_order: Annotated[Literal["acn", "fuma"], INPUT(help="acn: W, Y, Z, X (SN3D); fuma: W, X, Y, Z.")] = "acn",
     resample: Annotated[bool, INPUT("--resample", help="Convert other sample rates to 32 kHz.")] = False,
+    first_order: Annotated[bool, INPUT("--first-order", help="Of 9, 16, … channels take the first four.")] = False,
     device: Annotated[
-        str, MACHINE(help="auto, cpu, cuda or cuda:N; several with commas share the clips: cuda:0,cuda:1.")
+        str, MACHINE(help="auto, cpu, mps, cuda or cuda:N; several with commas share the clips: cuda:0,cuda:1.")
     ] = "auto",
     batch_size: Annotated[int, MACHINE(metavar="N", min=1, help="Clips that go through together.")] = 4,
     cluster: Annotated[Literal["ray"] | None, MACHINE(help="Spread the run over a Ray cluster's GPUs.")] = None,
@@ -88,7 +90,9 @@ def separate(
     spread = chosen(cluster, cluster_address, cluster_workers, device)
     options_given = read_options(option or ())
     window_s = plan.parse_window(window)
-    options = plan.Options(plan.parse_labels(labels), batch_size, subtype, window_s, restart, verify, residual)
+    options = plan.Options(
+        plan.parse_labels(labels), batch_size, subtype, window_s, restart, verify, residual, file_format
+    )
     if csv is not None:
         table.check_place(csv)
     planned = plan.plan(mixtures, out or _default_out(system), options)
@@ -99,6 +103,7 @@ def separate(
             thresholds,
             channel_order=channel_order,
             resample=resample,
+            first_order=first_order,
             offline=offline,
             accept_licence=accept_licence,
             force_thresholds=force_thresholds,

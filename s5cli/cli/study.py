@@ -17,7 +17,7 @@ app = typer.Typer(help="What each part of a system is worth, on data with refere
 
 Data = Annotated[Path, Argument(help="Data set: a folder with soundscape/ and oracle_target/.")]
 Clips = Annotated[int | None, Option(metavar="N", min=1, help="Only the first N clips, by name.")]
-Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:N or mps.")]
 BatchSize = Annotated[int, Option(metavar="N", min=1, help="Clips that go through networks together.")]
 AsJson = Annotated[bool, Option("--json", help="Print everything as JSON, every class and clip included.")]
 Offline = Annotated[bool, Option("--offline", help="Download nothing.")]

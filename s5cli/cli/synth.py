@@ -38,13 +38,15 @@ def synth(
     """Make 4-channel mixtures with labelled references from recordings, in the official folder layout.
 
     Scenes follow the DCASE 2026 Task 4 data: up to three targets and two interfering sounds in one room over a diffuse
-    background, references being the direct sound at channel 0. 32 kHz, 16-bit WAV.
+    background, references being the direct sound at channel 0. 32 kHz, 16-bit WAV. The same call again goes on where
+    an earlier one was stopped.
     """
     from tqdm import tqdm
 
+    from s5cli.errors import UsageError
     from s5cli.synth.library import Library
     from s5cli.synth.settings import SceneSettings, whole_range
-    from s5cli.synth.write import drawn, read_recipes, write_set
+    from s5cli.synth.write import METADATA, drawn, read_recipes, write_set
 
     settings = SceneSettings(
         duration_s=duration_s,
@@ -52,6 +54,10 @@ def synth(
         zero_target_share=zero_target_share,
         simulated_room_share=simulated_rooms,
     )
+    if from_metadata and from_metadata.resolve() == (out / METADATA).resolve():
+        raise UsageError(
+            f"{from_metadata}: would be replaced while it is read; copy it, or give another folder for OUT"
+        )
     library = Library.scan(sources, split, interference=interference, noise=noise, rooms=rooms)
     scenes = read_recipes(from_metadata) if from_metadata else drawn(settings, library, count, seed, name_prefix)
     written = write_set(
@@ -62,7 +68,9 @@ def synth(
         overwrite=overwrite,
         progress=lambda done: tqdm(done, total=len(scenes), unit="clip", disable=None),
     )
-    turned_down = sum(scene.level_db < 0 for scene in written)
+    turned_down = sum(scene.level_db is not None and scene.level_db < 0 for scene in written)
+    if there := sum(scene.level_db is None for scene in written):
+        print(f"note: {there} of {len(written)} mixtures are done already", file=sys.stderr)
     print(f"{len(written)} mixtures with {sum(scene.n_targets for scene in written)} targets in {out}")
     if turned_down:
         print(f"{turned_down} of them turned down to stay within full scale", file=sys.stderr)

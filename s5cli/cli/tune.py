@@ -17,7 +17,7 @@ def tune(
     option: Annotated[
         list[str] | None, Option(metavar="NAME=VALUE", help="An option of the system; may be repeated.")
     ] = None,
-    device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     batch_size: Annotated[int, Option(metavar="N", min=1, help="Clips that go through networks together.")] = 4,
     folds: Annotated[int, Option(metavar="N", min=0, help="Folds of the cross-validation; 0: none.")] = 5,
     max_new_lists: Annotated[

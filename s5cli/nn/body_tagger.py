@@ -103,11 +103,16 @@ class Spread(nn.Module):
         length = flat.norm(dim=1, keepdim=True) + 1e-6
         lobes = torch.exp(_SHARP * (torch.einsum("bcfm,ca->bafm", flat / length, self.anchors) - 1))
         lobes = lobes * (length * energy.clamp_min(1e-12).sqrt())
-        when = F.adaptive_avg_pool1d(sounds.transpose(1, 2), directions.shape[-1])
+        when = _pooled(sounds.transpose(1, 2), directions.shape[-1])
         histogram = torch.einsum("bafm,kf,bkm->bka", lobes, self.bands.exp(), when)
         histogram = histogram / histogram.sum(dim=-1, keepdim=True).clamp_min(1e-12)
         lags = [(histogram * histogram.roll(lag, dims=-1)).sum(dim=-1) for lag in range(self.n_out)]
         return torch.stack(lags, dim=-1) * _ANCHORS
+
+
+def _pooled(x: Tensor, size: int) -> Tensor:
+    """Means over the last axis, to that size; Apple's MPS takes only sizes that divide the old one."""
+    return F.adaptive_avg_pool1d(x.cpu() if x.device.type == "mps" else x, size).to(x.device)
 
 
 class CountHead(nn.Module):

@@ -106,20 +106,12 @@ def _references(folder: Path, names: Collection[str]) -> dict[str, tuple[SourceF
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; --reference takes the references or their data set")
     found: dict[str, list[SourceFile]] = {name: [] for name in names}
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        match _owner(path, found):
-            case owner, label:
-                found[owner].append(SourceFile(path, label))
+    paths = sorted((path for path in folder.iterdir() if official.is_audio(path, SUFFIXES)), key=lambda path: path.name)
+    numbered = official.are_numbered(paths)
+    for path in paths:
+        match official.owner(path, found, SUFFIXES, numbered):
+            case name, source:
+                found[name].append(source)
     if folder.name != ORACLE_TARGET and not any(found.values()):
         raise InputError(f"{folder}: no reference in it belongs to a clip of the run; give the references of its clips")
     return {name: tuple(files) for name, files in found.items()}
-
-
-def _owner(path: Path, names: Collection[str]) -> tuple[str, str] | None:
-    """Clip and label; of two clips whose names fit, the longer one, as `official.read_sources` has it."""
-    unnumbered = path.stem.rpartition("_")[0]
-    for name in (unnumbered, unnumbered.rpartition("_")[0]):
-        label = official.parse_stem_file_name(path.name, name, SUFFIXES) if name in names else None
-        if label is not None:
-            return name, label
-    return None

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class Fingerprint:
     resample: bool
     subtype: str
     residual: bool = False
+    file_format: str = "wav"
+    first_order: bool = False
 
     @classmethod
     def of(cls, loaded: LoadedSystem, options: Options) -> Fingerprint:
@@ -74,14 +76,15 @@ class Fingerprint:
             resample=loaded.resample,
             subtype=options.subtype,
             residual=options.residual,
+            file_format=options.file_format,
+            first_order=loaded.first_order,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values under the names of the fields; `residual` where it is asked for."""
+        """Plain values under the names of the fields; those that have a default where it is not that."""
+        usual = {each.name: each.default for each in fields(self) if each.default is not MISSING}
         plain = asdict(self) | {"labels": list(self.labels)}
-        if not self.residual:
-            del plain["residual"]
-        return plain
+        return {name: value for name, value in plain.items() if name not in usual or value != usual[name]}
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
         """What is different in a fingerprint read from a file, as "name there, not ours".

@@ -131,7 +131,7 @@ def compare(
 
 
 def _covered(run: Path, data: DataSet) -> set[str]:
-    read_stems(run, data.mixtures)  # which complains of a folder that is no run
+    read_stems(run, data)  # which complains of a folder that is no run
     return recorded(run, data.mixtures)
 
 

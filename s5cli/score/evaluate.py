@@ -248,7 +248,8 @@ def evaluate(
 
     Raises:
         UsageError: a folder that does not exist, or two mixtures of one name.
-        InputError: no mixtures, no stems, a file that belongs to no mixture, is not mono, not 32 kHz, or not as long.
+        InputError: no mixtures, no stems, a file that belongs to no mixture, is not mono, not 32 kHz, or not as long;
+            references that are missing, or stems in a slot that is taken or that a clip does not have.
     """
     data = open_dataset(reference, soundscapes)
     return evaluation(score_files(estimates, data, [*data.mixtures], progress), bootstrap)
@@ -258,7 +259,7 @@ def score_files(
     estimates: Path, data: DataSet, names: Sequence[str], progress: Progress = iter
 ) -> tuple[ClipResult, ...]:
     """The named soundscapes of a data set, scored one by one; raises as `evaluate` does."""
-    stems = read_stems(estimates, data.mixtures)
+    stems = read_stems(estimates, data)
     return tuple(
         _score_files(name, data.mixtures[name], stems[name], data.references[name]) for name in progress(names)
     )

@@ -56,6 +56,11 @@ def waveforms(audio: Sequence[Tensor], slots: int) -> Waveforms:
     return found
 
 
+def wide(audio: Tensor) -> Tensor:
+    """In float64, where it lies if that device can; Apple's cannot."""
+    return (audio.cpu() if audio.device.type == "mps" else audio).double()
+
+
 def stacked(row: Waveforms) -> Tensor:
     """The waveforms of one clip as one tensor [s, t] (a device for all: that of the first)."""
     return stack([waveform.to(row[0].device) for waveform in row])

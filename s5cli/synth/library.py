@@ -14,6 +14,7 @@ import numpy.typing as npt
 from s5cli.audio import read_audio, resampled
 from s5cli.errors import InputError, UsageError, nearest
 from s5cli.labels import CLASSES
+from s5cli.official import is_audio
 from s5cli.scene import RATE_HZ
 from s5cli.synth.foa import Floats32
 from s5cli.synth.room import SIMULATED, Room, find_rooms, simulated_room
@@ -154,7 +155,7 @@ def _by_label(folder: Path) -> dict[str, tuple[Recording, ...]]:
 
 
 def _recordings(folder: Path, root: Path) -> Iterable[Recording]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    files = sorted(path for path in folder.rglob("*") if is_audio(path, AUDIO_SUFFIXES))
     if not files:
         raise UsageError(f"{folder}: no .flac, .wav or .ogg file in it; add recordings or remove the folder")
     return [_recording(path, root) for path in files]

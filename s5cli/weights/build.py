@@ -46,7 +46,7 @@ def build(
     ask: Ask | None = None,
     registry: Registry | None = None,
 ) -> System:
-    """The system of that name, or of an entry, its networks loaded and on `device` (auto, cpu, cuda or cuda:N).
+    """The system of that name, or of an entry, its networks loaded and on `device`, see `resolve_device`.
 
     `thresholds` are knob values that go before those of the section and the flow's defaults: a number, or a table from
     class name to number where the section allows it. `options` go before the section's in the same way.

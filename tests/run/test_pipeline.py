@@ -119,7 +119,7 @@ def test_every_step_can_be_taken_elsewhere(clips, tmp_path):
     worker = pickle.loads(pickle.dumps(Worker(loaded(), Options(), tmp_path)))  # noqa: S301
     for clip in pickle.loads(pickle.dumps(list(worker(read)))):  # noqa: S301
         assert isinstance(clip, Separated)
-        folder, report = write_clip(clip, tmp_path, "PCM_16")
+        folder, report = write_clip(clip, tmp_path, Options())
         assert sorted(path.name for path in folder.iterdir()) == sorted(report.files)
 
 

@@ -82,7 +82,8 @@ def _separate_with_actors(results: Results, spec: WorkerSpec, allocation: Alloca
     if not batches:
         return
     watch(Notice(f"Ray: {allocation.told}"))
-    separated = Channel[Outcome](AHEAD * allocation.n_workers * spec.options.batch_size)
+    n_at_once = max(len(batch.clips) for batch in batches)
+    separated = Channel[Outcome](AHEAD * allocation.n_workers * n_at_once)
     crew = Crew(separated)
     with started(spec, allocation, len(batches)) as actors, crew:
         pool = Pool(actors, crew)

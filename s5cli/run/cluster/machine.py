@@ -81,7 +81,7 @@ class RemoteWorker:
             raise self._refusal
         loaded = self._worker.loaded
         pinned = loaded.device.startswith("cuda")
-        clips = read_batch(batch, ReadOptions(loaded.channel_order, loaded.resample, pinned))
+        clips = read_batch(batch, ReadOptions(loaded.channel_order, loaded.resample, pinned, loaded.first_order))
         with self._separating:
             found = [*self._notices, *self._worker(clips)]
             self._notices = []
@@ -121,7 +121,8 @@ def _check_machine(spec: WorkerSpec) -> None:
 def _loaded(fingerprint: Fingerprint, device: str) -> LoadedSystem:
     name, channel_order = fingerprint.system, cast(ChannelOrder, fingerprint.channel_order)
     system = build(name, device=device, thresholds=fingerprint.knobs, options=fingerprint.options, offline=True)
-    return LoadedSystem(name, system, device, channel_order, fingerprint.resample, provenance(name))
+    how = channel_order, fingerprint.resample
+    return LoadedSystem(name, system, device, *how, provenance(name), fingerprint.first_order)
 
 
 def _sendable(outcome: Outcome) -> Outcome:
