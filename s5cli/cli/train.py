@@ -49,7 +49,7 @@ def train(
     except ModuleNotFoundError as error:
         raise UsageError(f"s5 train needs {error.name}; pip install 's5cli[train]'") from error
     from s5cli.synth.library import Library
-    from s5cli.train.start import began_as, initial_network, initial_path, install, is_first
+    from s5cli.train.start import began_as, initial_network, initial_paths, install, is_first
     from s5cli.weights.fetch import Access
     from s5cli.weights.licence import on_terminal
 
@@ -60,6 +60,6 @@ def train(
     options = RunOptions(
         out, devices, accelerator, precision, workers, threads, minutes, lambda line: print(line, file=sys.stderr)
     )
-    finished = run(chosen, network, library, held, options, began_as(initial_path(chosen, init, access)))
+    finished = run(chosen, network, library, held, options, began_as(initial_paths(chosen, init, access)))
     if is_first():
         print(install(chosen, finished) or finished)
