@@ -71,8 +71,8 @@ class Ears(nn.Module):
         """Maps [b, c, mel, n] of the stages."""
         with torch.autocast(waveform.device.type, enabled=False):
             level = waveform.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
-            x = self.to_mel((waveform * (_LEVEL / level)).float())[:, None].contiguous(memory_format=torch.channels_last)
-            stages = {}
+            maps = self.to_mel((waveform * (_LEVEL / level)).float())[:, None]
+            x, stages = maps.contiguous(memory_format=torch.channels_last), {}
             for number, block in enumerate(self.body[:-1]):
                 x = block(x)
                 if number in _STAGES:
