@@ -11,6 +11,7 @@ def synth(
     out: Annotated[Path, typer.Argument(help="Folder that receives soundscape/, oracle_target/ and metadata/.")],
     sources: Annotated[Path, typer.Option("--sources", help="DIR/SPLIT/CLASS/… or DIR/sound_event/SPLIT/CLASS/….")],
     split: Annotated[str, typer.Option("--split", help="Which part of the material.")] = "train",
+    fold: Annotated[str | None, typer.Option("--fold", help="K/N: only this part of the split's sources.")] = None,
     count: Annotated[int, typer.Option("--count", help="How many mixtures.")] = 10,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Mixture i depends on this and on i only.")] = 0,
     duration_s: Annotated[float, typer.Option("--duration-s", help="Length of a mixture.")] = 10.0,
@@ -43,7 +44,7 @@ def synth(
     """
     from tqdm import tqdm
 
-    from s5cli.synth.library import Library
+    from s5cli.synth.library import Fold, Library
     from s5cli.synth.settings import SceneSettings, whole_range
     from s5cli.synth.write import drawn, read_recipes, write_set
 
@@ -54,6 +55,7 @@ def synth(
         simulated_room_share=simulated_rooms,
     )
     library = Library.scan(sources, split, interference=interference, noise=noise, rooms=rooms)
+    library = library.only(Fold.parse(fold)) if fold else library
     scenes = read_recipes(from_metadata) if from_metadata else drawn(settings, library, count, seed, name_prefix)
     written = write_set(
         scenes,
