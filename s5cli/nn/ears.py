@@ -53,18 +53,19 @@ class Ears(nn.Module):
 
     def forward(self, waveform: Tensor, grid: tuple[int, int], patch_samples: int, band_hz: float) -> Clues:
         """`grid` is the number of patches in time and of bands."""
-        frames = (torch.arange(grid[0], device=waveform.device) + 0.25) * (patch_samples / HOP_SAMPLES)
-        bands = mel_position((torch.arange(grid[1], device=waveform.device) + 0.5) * band_hz)
-        stages = self.seen(waveform)
-        maps: Tensor | None = None
-        for stage, seen in stages.items():
-            looked = self.looks[str(stage)](self.norms[str(stage)](seen))
-            placed = between(between(looked, bands / _STAGES[stage], 2), frames / _STAGES[stage], 3).transpose(2, 3)
-            maps = placed if maps is None else maps + placed
-        assert maps is not None
+        stages, grids = self.seen(waveform), (grid, patch_samples, band_hz)
+        looked = {number: self.looks[str(number)](self.norms[str(number)](seen)) for number, seen in stages.items()}
+        maps = torch.stack([self.placed(look, _STAGES[number], *grids) for number, look in looked.items()]).sum(dim=0)
         with torch.autocast(waveform.device.type, enabled=False):
             sounds = self.sounds(self.body[-1](stages[_LAST].float()).mean(dim=2))
-        return Clues(maps, between(sounds, frames / _STAGES[_LAST], 2))
+        return Clues(maps, between(sounds, hops(grid[0], patch_samples, waveform.device) / _STAGES[_LAST], 2))
+
+    @staticmethod
+    def placed(maps: Tensor, apart: int, grid: tuple[int, int], patch_samples: int, band_hz: float) -> Tensor:
+        """Maps [b, c, mel, n] of every `apart`-th mel band and hop, on the grid: [b, c, *grid]."""
+        bands = mel_position((torch.arange(grid[1], device=maps.device) + 0.5) * band_hz)
+        in_bands = between(maps, bands / apart, 2)
+        return between(in_bands, hops(grid[0], patch_samples, maps.device) / apart, 3).transpose(2, 3)
 
     @torch.no_grad()
     def seen(self, waveform: Tensor) -> dict[int, Tensor]:
@@ -86,6 +87,11 @@ class Ears(nn.Module):
         logits = self.classes(F.hardswish(self.trunk(around))).transpose(1, 2)
         clue: Tensor = logits.clamp(-_RANGE, _RANGE) / _RANGE
         return clue
+
+
+def hops(patches: int, patch_samples: int, device: torch.device) -> Tensor:
+    """Where patches of two frames are centred, in the body's hops."""
+    return (torch.arange(patches, device=device) + 0.25) * (patch_samples / HOP_SAMPLES)
 
 
 def ears_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
