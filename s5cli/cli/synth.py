@@ -11,6 +11,7 @@ def synth(
     out: Annotated[Path, Argument(help="Folder that receives soundscape/, oracle_target/ and metadata/.")],
     sources: Annotated[Path, Option("--sources", help="DIR/SPLIT/CLASS/… or DIR/sound_event/SPLIT/CLASS/….")],
     split: Annotated[str, Option("--split", help="Which part of the material.")] = "train",
+    fold: Annotated[str | None, Option("--fold", help="K/N: only this part of the split's sources.")] = None,
     count: Annotated[int, Option("--count", help="How many mixtures.")] = 10,
     seed: Annotated[int, Option("--seed", min=0, help="Mixture i depends on this and on i only.")] = 0,
     duration_s: Annotated[float, Option("--duration-s", help="Length of a mixture.")] = 10.0,
@@ -44,7 +45,7 @@ def synth(
     from tqdm import tqdm
 
     from s5cli.errors import UsageError
-    from s5cli.synth.library import Library
+    from s5cli.synth.library import Fold, Library
     from s5cli.synth.settings import SceneSettings, whole_range
     from s5cli.synth.write import METADATA, drawn, read_recipes, write_set
 
@@ -59,6 +60,7 @@ def synth(
             f"{from_metadata}: would be replaced while it is read; copy it, or give another folder for OUT"
         )
     library = Library.scan(sources, split, interference=interference, noise=noise, rooms=rooms)
+    library = library.only(Fold.parse(fold)) if fold else library
     scenes = read_recipes(from_metadata) if from_metadata else drawn(settings, library, count, seed, name_prefix)
     written = write_set(
         scenes,

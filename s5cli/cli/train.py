@@ -12,6 +12,9 @@ def train(
     out: Annotated[Path | None, Option("--out", "-o", help="Folder of the run; a second call goes on in it.")] = None,
     split: Annotated[str, Option(help="Split to learn from.")] = "train",
     held_out: Annotated[str, Option(help="Split to report scores on; empty: none.")] = "valid",
+    fold: Annotated[
+        str | None, Option(help="K/N: learn without this part of the sources, and report on it instead.")
+    ] = None,
     init: Annotated[str | None, Option(help="Initial weights: a file, or a name of `s5 weights list`.")] = None,
     steps: Annotated[int | None, Option(min=1, help="Steps instead of the recipe's.")] = None,
     batch_size: Annotated[int | None, Option(min=1, help="Batch size a device instead of the recipe's.")] = None,
@@ -46,18 +49,21 @@ def train(
         from s5cli.train.loop import train as run
     except ModuleNotFoundError as error:
         raise UsageError(f"s5 train needs {error.name}; pip install 's5cli[train]'") from error
-    from s5cli.synth.library import Library
-    from s5cli.train.start import began_as, initial_network, initial_path, install, is_first
+    from s5cli.synth.library import Fold, Library
+    from s5cli.train.start import began_as, initial_network, initial_paths, install, is_first
     from s5cli.weights.fetch import Access
     from s5cli.weights.licence import on_terminal
 
     library = Library.scan(sources, split)
-    held = Library.scan(sources, held_out) if held_out else None
+    if fold:
+        library, held = library.without(Fold.parse(fold)), library.only(Fold.parse(fold))
+    else:
+        held = Library.scan(sources, held_out) if held_out else None
     access = Access(offline, accept_licence, on_terminal())
     network = initial_network(chosen, init, access)
     options = RunOptions(
         out, devices, accelerator, precision, workers, threads, minutes, lambda line: print(line, file=sys.stderr)
     )
-    finished = run(chosen, network, library, held, options, began_as(initial_path(chosen, init, access)))
+    finished = run(chosen, network, library, held, options, began_as(initial_paths(chosen, init, access)))
     if is_first():
         print(install(chosen, finished) or finished)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_RATE_HZ = 32_000
+RATE_HZ = 32_000
 _N_FFT = 1024
 _WINDOW_SAMPLES = 800
 HOP_SAMPLES = 320
@@ -91,7 +91,7 @@ def kaldi_filterbank(n_mels: int, low_hz: float, high_hz: float) -> Tensor:
     """
 
     edges = np.linspace(_mel(low_hz), _mel(high_hz), n_mels + 2)[:, None]
-    bins = _mel(np.arange(_N_FFT // 2) * _RATE_HZ / _N_FFT)
+    bins = _mel(np.arange(_N_FFT // 2) * RATE_HZ / _N_FFT)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     filters = np.maximum(0, np.minimum(rising, falling))
@@ -100,6 +100,15 @@ def kaldi_filterbank(n_mels: int, low_hz: float, high_hz: float) -> Tensor:
 
 def _mel(hz: Any) -> Any:
     return 1127 * np.log1p(np.asarray(hz) / 700)
+
+
+def mel_position(hz: Tensor) -> Tensor:
+    """Where frequencies lie among the mel bands: j at the centre of band j.
+
+    >>> mel_position(torch.tensor([0.0, 15_000.0]))
+    tensor([ -1., 128.])
+    """
+    return 1127 * torch.log1p(hz / 700) / _mel(_HIGH_HZ) * (_N_MELS + 1) - 1
 
 
 class KaldiMel(nn.Module):

@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s5cli.nn.ears import Clues, Ears, ears_state
+from s5cli.nn.efficientat import RATE_HZ
 from s5cli.nn.film import Shifts
-from s5cli.nn.share import ShareHead, Shares
+from s5cli.nn.share import Field, ShareHead, Shares
 
 _FLOOR = 1e-10
 _LEVELS = 6
@@ -33,6 +35,8 @@ class ResUNetConfig:
     patch_bins: int = 1
     features: Literal["magnitude", "spatial"] = "magnitude"
     mask: Literal["polar", "share"] = "polar"
+    ears: float = 0.0  # width of a frozen tagger's body that gives clues (`nn/ears.py`); 0: none
+    refined: bool = False  # shares are corrected by where they come from
     channels: int = 4
     slots: int = 3
     classes: int = 18
@@ -101,8 +105,10 @@ class UNet(nn.Module):
         if config.mask == "polar":
             self.out_conv = nn.Conv2d(config.channels, 1, 1)
 
-    def forward(self, maps: Tensor, shifts: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, maps: Tensor, shifts: Mapping[str, Tensor], clues: Tensor | None = None) -> Tensor:
         x, skips = self.pre_conv(maps), []
+        if clues is not None:
+            x = x + clues
         for i in range(1, _LEVELS + 1):
             skips.append(getattr(self, f"encoder_block{i}")(x, shifts, f"encoder_block{i}"))
             x = F.avg_pool2d(skips[-1], (1 if i == _LEVELS else 2, 2))
@@ -164,10 +170,24 @@ class ResUNetK(nn.Module):
         )  # fmt: skip
         self.film = Shifts(d, shift_places(config.widths))
         if not polar:
-            self.head = ShareHead(width, bins, config.slots, config.classes)
+            self.head = ShareHead(width, bins, config.slots, config.classes, config.refined)
+        if config.ears:
+            self.ears = Ears(width, config.classes, config.ears)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
 
     window: Tensor
+
+    @classmethod
+    def grown(cls, tensors: Mapping[str, Tensor], config: ResUNetConfig) -> dict[str, Tensor]:
+        """The state that training begins with: a separator without ears, if given, and an EfficientAT's body as ears.
+
+        What they lack is fresh. The weights of anything else are left as they are, for the strict load to refuse.
+        """
+        if "classifier.5.weight" not in tensors:
+            return dict(tensors)
+        own = {name: t for name, t in tensors.items() if not name.startswith(("features.", "classifier."))}
+        ears = {f"ears.{name}": t for name, t in ears_state(tensors).items()}
+        return cls(config).state_dict() | own | ears
 
     @property
     def nparams(self) -> int:
@@ -181,8 +201,13 @@ class ResUNetK(nn.Module):
         slots = query.view(-1, self.config.slots, self.config.classes)
         polar = self.config.mask == "polar"
         shifts = self.film(self.label_embedding(query if polar else slots.sum(dim=1)))
-        maps = self.base(self.grow(self.features(spectrum)), shifts)
-        separated = self.polar_mask(spectrum, maps) if polar else self.shared_out(spectrum, self.head(maps, slots))
+        clues = self.clues(mixture, spectrum) if self.config.ears else None
+        maps = self.base(self.grow(self.features(spectrum)), shifts, clues.maps if clues else None)
+        if polar:
+            separated = self.polar_mask(spectrum, maps)
+        else:
+            field = self.field(spectrum, clues) if clues and self.config.refined else None
+            separated = self.shared_out(spectrum, self.head(maps, slots, field))
         waveform = self.synthesise(separated, mixture.shape[-1]) * level
         return waveform * (slots.sum(dim=-1) != 0)[..., None]
 
@@ -216,6 +241,22 @@ class ResUNetK(nn.Module):
         energy = spectrum.magnitude.square().sum(dim=1, keepdim=True) / 2
         intensity = x[:, :1].conj() * x[:, 1:] / energy
         return torch.cat([intensity.real, intensity.imag], dim=1)
+
+    def clues(self, mixture: Tensor, spectrum: Spectrum) -> Clues:
+        """What the ears say of channel 0, on the grid of patches."""
+        c = self.config
+        frames = spectrum.magnitude.shape[2] + -spectrum.magnitude.shape[2] % (_TIME_STEP * c.patch_frames)
+        grid = (frames // c.patch_frames, c.n_fft // 2 // c.patch_bins)
+        band_hz = c.patch_bins * RATE_HZ / c.n_fft
+        clues: Clues = self.ears(mixture[:, 0], grid, c.patch_frames * c.hop_samples, band_hz)
+        return clues
+
+    def field(self, spectrum: Spectrum, clues: Clues) -> Field:
+        """Intensity and level of each patch, and the ears' classes."""
+        x = self.patches(spectrum.complex)  # [b, m, p, n, f]
+        energy = (x.real.square() + x.imag.square()).sum(dim=(1, 2))[:, None] / 2
+        intensity = (x[:, :1].conj() * x[:, 1:]).real.sum(dim=2)
+        return Field(intensity / energy.clamp_min(1e-8), energy.sqrt(), clues.sounds)
 
     def grow(self, maps: Tensor) -> Tensor:
         """Zero frames up to whole patches of 32, after normalising; the last bin goes."""

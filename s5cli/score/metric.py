@@ -54,6 +54,16 @@ def si_sdr_db(est: Audio, ref: Audio) -> float | None:
     return float(10 * np.log10((rho2 + SI_EPS) / (1 - rho2 + SI_EPS)))
 
 
+def correlation(one: Audio, other: Audio) -> float | None:
+    """|⟨x, y⟩| / (‖x‖·‖y‖) of two signals [t], 0 to 1; None if either is silent.
+
+    >>> correlation(np.array([1.0, 1.0]), np.array([-2.0, -2.0]))
+    1.0
+    """
+    x, y = _float64(one), _float64(other)
+    return min(abs(float(x @ y)) / float(np.sqrt((x @ x) * (y @ y))), 1.0) if x.any() and y.any() else None
+
+
 def level_db(est: Audio, ref: Audio) -> float | None:
     """20·log10(rms(est) / rms(ref)) of two signals [t]; None if either is silent.
 

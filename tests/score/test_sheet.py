@@ -157,3 +157,20 @@ def test_entries_of_all_classes_are_the_entries_of_all_clips(clips: list[ClipRes
 def test_more_clips_give_narrower_intervals() -> None:
     few, many = (summary(scored_clips(n), QUICK).intervals["capi_sdri_db"] for n in (30, 480))
     assert 2 < (few.high - few.low) / (many.high - many.low) < 8
+
+
+def test_two_of_a_class_are_told_apart_or_are_one_sound_twice() -> None:
+    random = np.random.default_rng(5)
+    ref = random.standard_normal((3, 4000))
+    labels, mixture = ["Cough", "Cough", "Pour"], ref.sum(axis=0)
+    apart = score_clip("a", labels, ref, labels, ref, mixture)
+    twice = score_clip("a", labels, np.stack([ref[0], 0.5 * ref[0], ref[2]]), labels, ref, mixture)
+    assert apart.twins[0].correlation == pytest.approx(0, abs=0.05)
+    assert twice.twins[0].correlation == pytest.approx(1)
+    assert apart.twins[0].sdri_db > twice.twins[0].sdri_db
+    assert apart.twins[0].sdri_db == pytest.approx(np.mean([pair.sdri_db for pair in apart.score.pairs[:2]]))
+    found = summary([apart, twice], QUICK)
+    assert found.twin_correlation_percent == pytest.approx(50, abs=3)
+    once = score_clip("a", ["Cough", "Pour"], ref[[0, 2]], labels, ref, mixture)
+    assert once.twins == ()
+    assert summary([once], QUICK).twin_sdri_db is None

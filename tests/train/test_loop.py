@@ -370,14 +370,14 @@ def test_a_card_says_what_the_network_has_been(library, tmp_path, monkeypatch):
     licence = Licence("mit", "MIT (c) its author", "https://example.org")
     known = Registry({}, {}, {"mn01": FileEntry("mn01", licence, sha256=sha256)}, {}, {})
     monkeypatch.setattr(start, "registry", lambda: known)
-    began = began_as(tmp_path / "mn01.pt")
+    began = began_as([tmp_path / "mn01.pt"])
     assert began == ["mn01, MIT (c) its author, https://example.org"]
     first, _ = run(TAGGER, library, tmp_path / "first", minutes=0.0, began_as=began)
     assert (
         "\nBefore that it was mn01, MIT (c) its author, https://example.org.\n" in first.with_suffix(".md").read_text()
     )
-    assert began_as(first) == ["tiny_tagger", *began]
-    assert began_as(None) == []
+    assert began_as([first]) == ["tiny_tagger", *began]
+    assert began_as([]) == []
 
 
 def test_a_finished_run_is_where_the_registry_looks(library, tmp_path, monkeypatch):
