@@ -55,10 +55,9 @@ def train(
     from s5cli.weights.licence import on_terminal
 
     library = Library.scan(sources, split)
+    held = Library.scan(sources, held_out) if held_out and not fold else None
     if fold:
         library, held = library.without(Fold.parse(fold)), library.only(Fold.parse(fold))
-    else:
-        held = Library.scan(sources, held_out) if held_out else None
     access = Access(offline, accept_licence, on_terminal())
     network = initial_network(chosen, init, access)
     options = RunOptions(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s5cli.nn.body_tagger import from_audioset
-from s5cli.nn.efficientat import HOP_SAMPLES, KaldiMel, body, body_sizes, mel_position
+from s5cli.nn.efficientat import HOP_SAMPLES, ROWS, KaldiMel, body, body_sizes, mel_position, scaled
 
 _LEVEL = 0.05  # standard deviation that the body is used to
 _CONTEXT_FRAMES = 7  # AudioSet's classes want about two seconds
@@ -41,7 +41,7 @@ class Ears(nn.Module):
         self.classes = nn.Linear(hidden, classes)
         for p in self.body[:-1].parameters():
             p.requires_grad_(False)
-        sizes = {stage: self.body[stage].block[-1][0].out_channels for stage in _STAGES}
+        sizes = {stage: scaled(ROWS[stage - 1], body_width).n_out for stage in _STAGES}
         self.norms = nn.ModuleDict({str(stage): nn.BatchNorm2d(n) for stage, n in sizes.items()})
         self.looks = nn.ModuleDict({str(stage): nn.Conv2d(n, width, 1) for stage, n in sizes.items()})
 
@@ -74,7 +74,7 @@ class Ears(nn.Module):
             level = waveform.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
             maps = self.to_mel((waveform * (_LEVEL / level)).float())[:, None]
             x, stages = maps.contiguous(memory_format=torch.channels_last), {}
-            for number, block in enumerate(self.body[:-1]):
+            for number, block in enumerate(list(self.body)[:-1]):
                 x = block(x)
                 if number in _STAGES:
                     stages[number] = x

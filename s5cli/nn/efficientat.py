@@ -48,7 +48,7 @@ class Row(NamedTuple):
     stride: int
 
 
-_ROWS = (
+ROWS = (
     Row(16, 3, 16, 16, False, False, 1),
     Row(16, 3, 64, 24, False, False, 2),
     Row(24, 3, 72, 24, False, False, 1),
@@ -108,7 +108,7 @@ def mel_position(hz: Tensor) -> Tensor:
     >>> mel_position(torch.tensor([0.0, 15_000.0]))
     tensor([ -1., 128.])
     """
-    return 1127 * torch.log1p(hz / 700) / _mel(_HIGH_HZ) * (_N_MELS + 1) - 1
+    return 1127 * torch.log1p(hz / 700) / float(_mel(_HIGH_HZ)) * (_N_MELS + 1) - 1
 
 
 class KaldiMel(nn.Module):
@@ -197,7 +197,7 @@ class Block(nn.Module):
 
 def body(width: float) -> nn.Sequential:
     """Log-mel [b, 1, 128, n] to maps [b, d, 4, n / 32] with d = 960 × width, both sizes rounded up."""
-    rows = [scaled(row, width) for row in _ROWS]
+    rows = [scaled(row, width) for row in ROWS]
     last = rows[-1].n_out
     return nn.Sequential(
         convolution(1, rows[0].n_in, 3, 2, 1, nn.Hardswish),

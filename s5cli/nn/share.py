@@ -41,13 +41,13 @@ class Refine(nn.Module):
 
     def __init__(self, bins: int, width: int = 16) -> None:
         super().__init__()
+        last = nn.Conv2d(width, bins, 1)
+        for p in last.parameters():
+            nn.init.zeros_(p)
         self.net = nn.Sequential(
             nn.Conv2d(8, width, 3, padding=1), nn.LeakyReLU(0.01),
-            nn.Conv2d(width, width, 3, padding=2, dilation=2), nn.LeakyReLU(0.01),
-            nn.Conv2d(width, bins, 1),
+            nn.Conv2d(width, width, 3, padding=2, dilation=2), nn.LeakyReLU(0.01), last,
         )  # fmt: skip
-        nn.init.zeros_(self.net[-1].weight)
-        nn.init.zeros_(self.net[-1].bias)
 
     def forward(self, logits: Tensor, mask: Tensor, field: Field, sounds: Tensor) -> Tensor:
         """Logits and mask [b, s, p, n, f] and each slot's sounds [b, s, n] to what is added to the logits."""
@@ -65,8 +65,8 @@ class Refine(nn.Module):
             field.level.clamp_min(1e-6).log() * like / 3,
             sounds[..., None] * like,
         ]
-        correction: Tensor = self.net(torch.stack(seen, dim=2).flatten(0, 1))
-        return correction.unflatten(0, (b, s))
+        correction: Tensor = self.net(torch.stack(seen, dim=2).flatten(0, 1)).unflatten(0, (b, s))
+        return correction
 
     @staticmethod
     def agreement(share: Tensor, field: Field) -> Tensor:

@@ -190,7 +190,7 @@ def _reply(response: HTTPResponse) -> _Reply:
         if not found:
             raise DownloadError(f"{response.geturl()}: the server does not say which part of the file it sends")
         return _Reply(int(found[1]), None if found[2] == "*" else int(found[2]), validator)
-    return _Reply(0, int(length) if re.fullmatch(_SIZE, length or "") else None, validator)
+    return _Reply(0, int(length) if length and re.fullmatch(_SIZE, length) else None, validator)
 
 
 def _with_progress(response: HTTPResponse, name: str, reply: _Reply) -> Iterator[bytes]:
