@@ -1,11 +1,13 @@
 """Where a run begins: one file of weights, or several out of which a network grows."""
 
+import tomllib
+
 import torch
 from safetensors.torch import save_file
 
 from s5cli.nn.efficientat import EfficientAT, EfficientATConfig
 from s5cli.nn.resunet import ResUNetConfig, ResUNetK
-from s5cli.train.recipe import parse_recipe
+from s5cli.train.recipe import recipe_of
 from s5cli.train.start import began_as, initial_network, initial_paths
 from s5cli.weights.fetch import Access
 
@@ -36,7 +38,7 @@ def test_a_network_grows_out_of_two_files(tmp_path) -> None:
     ears = EfficientAT(EfficientATConfig())
     save_file(old.state_dict(), tmp_path / "old.safetensors")
     torch.save(ears.state_dict(), tmp_path / "ears.pt")
-    recipe, init = parse_recipe("grown", GROWN), f"{tmp_path}/old.safetensors,{tmp_path}/ears.pt"
+    recipe, init = recipe_of("grown", tomllib.loads(GROWN)), f"{tmp_path}/old.safetensors,{tmp_path}/ears.pt"
     network = initial_network(recipe, init, Access())
     assert torch.equal(network.head.readout, old.head.readout)
     assert torch.equal(network.ears.body[0][0].weight, ears.features[0][0].weight)
