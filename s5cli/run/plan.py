@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import realpath  # unlike Path.resolve, it stands links that go in circles
@@ -159,6 +160,8 @@ def check_name(path: Path) -> None:
     try:
         n_bytes = len(longest.encode())
     except UnicodeEncodeError as error:
+        if (encoding := sys.getfilesystemencoding()) != "utf-8":
+            raise InputError(f"{path}: names are taken as {encoding} here; set PYTHONUTF8=1 and call again") from error
         raise InputError(f"{path}: its name is not in UTF-8, in which results are named after it; rename it") from error
     if n_bytes > LONGEST_NAME:
         too_many = f"{n_bytes - LONGEST_NAME} bytes too long for results to be named after it"

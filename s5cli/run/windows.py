@@ -20,7 +20,6 @@ from s5cli.errors import InputError, S5Error
 from s5cli.labels import N_SLOTS
 from s5cli.rules.gate import energy_db
 from s5cli.run import stitch
-from s5cli.run.memory import give_back_freed
 from s5cli.run.record import ClipReport, StemReport, WindowReport, residual_file_name
 from s5cli.run.sounding import blocks_of, sounding_s
 from s5cli.run.spans import Recording, StemFile, announced_samples, survey
@@ -147,7 +146,6 @@ def separated(
         for (index, mixture), (stems, trace) in zip(batch, answers, strict=True):
             check_answer(stems, trace, f"{recording.path}: {_times(windows, index, index)}")
             yield Window(index, mixture, stems, trace)
-        give_back_freed()
 
 
 def _mixtures(recording: Recording, windows: Windows) -> Iterator[Samples]:

@@ -62,6 +62,12 @@ def test_what_is_odd_in_a_folder_fails_alone(clips, out, kind):
     assert sorted(path.name for path in out.iterdir() if path.suffix == ".wav") == ["a_0_Speech.wav", "z_0_Speech.wav"]
 
 
+def test_where_names_are_not_taken_as_utf_8_the_recording_is_not_to_blame(clips, out, monkeypatch):
+    moved(clips, NOT_UTF_8)
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")  # LC_ALL=C with PYTHONUTF8=0
+    assert "names are taken as ascii here; set PYTHONUTF8=1" in separate([clips], out).failed[0].reason
+
+
 def test_a_hidden_recording_named_by_a_user_fails_alone(clips, out):
     """Results called .s5-… would be taken for leftovers at every call."""
     hidden = moved(clips, ".s5-x.wav")
