@@ -1,5 +1,7 @@
 """What is to be separated and where it goes: every check that needs neither networks nor audio."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import realpath  # unlike Path.resolve, it stands links that go in circles
