@@ -1,7 +1,5 @@
 """A data set with references on disk, and the stems that somebody's run made of its mixtures."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

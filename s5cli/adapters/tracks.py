@@ -1,7 +1,5 @@
 """Taggers with one softmax over 18 classes and silence per track: scenes to tags."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol, Self
 

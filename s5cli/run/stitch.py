@@ -4,8 +4,6 @@ Free of torch and of files. Letters in shape comments: t samples of a window, o 
 m microphones, p tracks, q stems.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A run as a table for spreadsheets and scripts: CSV, one row a stem."""
 
-from __future__ import annotations
-
 import csv
 import io
 from pathlib import Path

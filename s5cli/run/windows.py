@@ -3,8 +3,6 @@
 A stem of the whole recording is a track here. The rules of stitching are in `s5cli.run.stitch`, told in docs/long.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace

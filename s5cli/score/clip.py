@@ -1,7 +1,5 @@
 """One clip's stems against its references: every number that a score sheet takes from it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations

@@ -4,8 +4,6 @@ A difference is always B minus A, of the very scores that `s5 evaluate` gives fo
 same resamples of clips for both, so what makes a clip hard for both runs cancels out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -6,8 +6,6 @@ As long as a set is not finished, a hidden file says of which scenes and materia
 on where another was stopped.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

@@ -5,8 +5,6 @@ here. The rest is that of any run: `results.todo` says what is to be done, `work
 that names, decisions, resuming and the list of failures are those of a single process. docs/cluster.md tells more.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
