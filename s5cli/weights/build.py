@@ -68,7 +68,10 @@ def build(
     paths = fetch.fetch_all(f"system {entry.name!r}", entry.files, known, access)
     parts = {}
     for (role, part), path in zip(entry.parts.items(), paths, strict=True):
-        parts[role] = adapters[role](load_network(part, path), device=place, **part.options)
+        network = load_network(part, path)
+        if hasattr(network, "prepare"):
+            network.prepare()
+        parts[role] = adapters[role](network, device=place, **part.options)
     built: System = flow(**parts, setting=chosen)
     return built
 
