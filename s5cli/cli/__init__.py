@@ -17,6 +17,7 @@ from s5cli.cli import (
     doctor,
     download,
     evaluate,
+    export,
     grouped,
     package,
     report,
@@ -64,6 +65,7 @@ app.command()(validate.validate)
 app.command()(systems.systems)
 app.command()(download.download)
 app.add_typer(weights.app, name="weights")
+app.command()(export.export)
 app.command()(synth.synth)
 app.command()(train.train)
 app.command()(tune.tune)

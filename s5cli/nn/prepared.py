@@ -97,23 +97,23 @@ class FoldedDecoder(nn.Module):
         beta3 = shifts[f"{self.following}->beta1"] if self.following else None
         x = self.norm.shifted(x, shifts[f"{place}->beta1"]) if self.norm else F.leaky_relu_(x, _SLOPE)
 
-        def strip(low: int, high: int) -> Tensor:
-            up = F.conv_transpose2d(
-                x[:, :, low // self.step[0] : high // self.step[0]], self.upsample, stride=self.step
-            )
+        def strip(low: int, high: int | None) -> Tensor:
+            part = x[:, :, low // self.step[0] : high and high // self.step[0]]
+            up = F.conv_transpose2d(part, self.upsample, stride=self.step)
             found: Tensor = self.block(torch.cat([up, skip[:, :, low:high]], dim=1), beta1, beta2, beta3)
             return found
 
         return in_strips(skip, strip)
 
 
-def in_strips(x: Tensor, run: Callable[[int, int], Tensor]) -> Tensor:
+def in_strips(x: Tensor, run: Callable[[int, int | None], Tensor]) -> Tensor:
     """`run(low, high)` for all frames of maps like `x` [b, c, n, f], on a CPU in strips of an even number of frames."""
-    n = x.shape[2]
+    if x.device.type != "cpu" or torch.jit.is_tracing():
+        return run(0, None)
+    n, out = x.shape[2], None
     size = max(8, _STRIP_BYTES // (x[:, :, 0].numel() * x.itemsize) // 2 * 2)
-    if x.device.type != "cpu" or torch.jit.is_tracing() or size >= n:
-        return run(0, n)
-    out = None
+    if size >= n:
+        return run(0, None)
     for start in range(0, n, size):
         low, end = max(0, start - _HALO), min(n, start + size)
         part = run(low, min(n, end + _HALO))[:, :, start - low : end - low]

@@ -90,6 +90,8 @@ class DecoderBlock(nn.Module):
 class UNet(nn.Module):
     """Feature maps [b, maps, n, f] and shifts to output maps [b, outputs, n, f]; n a multiple of 32, f of 64."""
 
+    outside_core = ("bn0", "out_conv")  # used before and after it
+
     def __init__(self, maps: int, outputs: int, config: ResUNetConfig) -> None:
         super().__init__()
         w = config.widths
@@ -159,6 +161,7 @@ class ResUNetK(nn.Module):
     """
 
     Config = ResUNetConfig
+    core = "base"  # see `s5cli.nn.core`
     stored_constants = (r"^base\.i?stft\.",)
 
     def __init__(self, config: ResUNetConfig) -> None:

@@ -54,4 +54,4 @@ def test_no_batch_norm_is_left():
     network = ResUNetK(POLAR)
     network.prepare()
     assert not [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert not network.training
+    assert not network.base.training
