@@ -88,8 +88,9 @@ class Spread(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.bands = nn.Parameter(torch.zeros(classes, 128 // _CELL))  # log of what a class makes of each band
-        angles = 2 * math.pi * torch.arange(_ANCHORS) / _ANCHORS
-        self.register_buffer("anchors", torch.stack([angles.sin(), angles.cos()]), persistent=False)  # Y, X
+        angles = [2 * math.pi * step / _ANCHORS for step in range(_ANCHORS)]
+        anchors = torch.tensor([[*map(math.sin, angles)], [*map(math.cos, angles)]])  # Y, X
+        self.register_buffer("anchors", anchors, persistent=False)
 
     anchors: Tensor
 
