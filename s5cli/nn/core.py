@@ -46,7 +46,7 @@ def replace(core: nn.Module, forward: Callable[..., Tensor]) -> None:
     """Makes `forward` answer in the place of a core, whose own weights are given up."""
     for child in _inside(core):
         child.to("meta")
-    core.forward = forward  # type: ignore[method-assign]
+    core.forward = forward
 
 
 def packed(args: tuple[Any, ...]) -> tuple[Tensor, ...]:
