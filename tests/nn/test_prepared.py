@@ -1,6 +1,7 @@
 """The separator's inference form says what its training form says."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ POLAR = ResUNetConfig(widths=WIDTHS, condition_width=16)
 SHARE = ResUNetConfig(
     widths=WIDTHS, condition_width=16, hop_samples=320, patch_frames=2, patch_bins=2, features="spatial", mask="share"
 )
+
+EARS = replace(SHARE, ears=0.4, refined=True)
 
 
 def lived_in(config: ResUNetConfig) -> ResUNetK:
@@ -34,7 +37,7 @@ def query(*clips: tuple[int, ...]) -> torch.Tensor:
     return wanted.float().flatten(1)
 
 
-@pytest.mark.parametrize("config", [POLAR, SHARE], ids=["official", "compact"])
+@pytest.mark.parametrize("config", [POLAR, SHARE, EARS], ids=["official", "compact", "with ears"])
 @pytest.mark.parametrize("strip_bytes", [1, 4 << 20], ids=["strips", "whole"])
 @pytest.mark.parametrize("clips", [[(3, 15, 7)], [(3, 3, -1), (-1, -1, -1), (-1, 4, 9)]], ids=["one clip", "three"])
 def test_equal_to_the_training_form(config, strip_bytes, clips, monkeypatch):

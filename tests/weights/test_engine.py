@@ -23,6 +23,19 @@ NETWORKS = {
     "compact separator": lambda: ResUNetK(
         ResUNetConfig(WIDTHS, 16, hop_samples=320, patch_frames=2, patch_bins=2, features="spatial", mask="share")
     ),
+    "separator with ears": lambda: ResUNetK(
+        ResUNetConfig(
+            WIDTHS,
+            16,
+            hop_samples=320,
+            patch_frames=2,
+            patch_bins=2,
+            features="spatial",
+            mask="share",
+            ears=0.4,
+            refined=True,
+        )  # fmt: skip
+    ),
     "M2D, 1 channel": lambda: M2DTagger1ch(M2D),
     "M2D, 4 channels": lambda: M2DTagger4ch(M2D),
     "compact tagger": lambda: BodyTagger(BodyTaggerConfig(channels=4)),
