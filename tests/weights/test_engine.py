@@ -34,7 +34,7 @@ NETWORKS = {
             mask="share",
             ears=0.4,
             refined=True,
-        )  # fmt: skip
+        )
     ),
     "M2D, 1 channel": lambda: M2DTagger1ch(M2D),
     "M2D, 4 channels": lambda: M2DTagger4ch(M2D),
