@@ -28,8 +28,9 @@ def prepare(base: UNet) -> UNet:
     for name, following in zip(decoders, [*decoders[1:], None], strict=True):
         head = base.after_conv if following is None else getattr(base, following).bn1
         base.add_module(name, FoldedDecoder(getattr(base, name), name == decoders[0], head, following))
-    base.bn0, base.after_conv = Affine(base.bn0), nn.Identity()
-    base.pre_conv.to(memory_format=torch.channels_last)  # the maps that it makes hand this order on
+    base.add_module("bn0", Affine(base.bn0))
+    base.add_module("after_conv", nn.Identity())
+    base.pre_conv.weight = filters(base.pre_conv.weight)  # the maps that it makes hand this order on
     return base.eval().requires_grad_(False)
 
 
@@ -59,10 +60,11 @@ class FoldedBlock(nn.Module):
         self.conv1, self.bias1 = filters(block.conv1.weight * scale[:, None, None, None]), column(shift)
         matrix, offset = last_step(head, len(scale))
         self.conv2 = filters(torch.einsum("oc,cihw->oihw", matrix, block.conv2.weight))
-        self.is_plain = isinstance(block.shortcut, nn.Identity)
-        if not self.is_plain:
-            self.shortcut = filters(torch.einsum("oc,cihw->oihw", matrix, block.shortcut.weight))
-            self.bias2 = column(matrix @ block.shortcut.bias + offset)
+        shortcut = block.shortcut
+        self.is_plain = not isinstance(shortcut, nn.Conv2d)
+        if isinstance(shortcut, nn.Conv2d):
+            self.shortcut = filters(torch.einsum("oc,cihw->oihw", matrix, shortcut.weight))
+            self.bias2 = column(matrix @ torch.as_tensor(shortcut.bias) + offset)
 
     def forward(self, x: Tensor, beta1: Tensor, beta2: Tensor, beta3: Tensor | None) -> Tensor:
         """`beta3` is the shift of what follows."""
@@ -108,16 +110,16 @@ class FoldedDecoder(nn.Module):
 
 def in_strips(x: Tensor, run: Callable[[int, int | None], Tensor]) -> Tensor:
     """`run(low, high)` for all frames of maps like `x` [b, c, n, f], on a CPU in strips of an even number of frames."""
-    if x.device.type != "cpu" or torch.jit.is_tracing():
+    if x.device.type != "cpu" or torch.onnx.is_in_onnx_export():
         return run(0, None)
-    n, out = x.shape[2], None
+    n, out = x.shape[2], x
     size = max(8, _STRIP_BYTES // (x[:, :, 0].numel() * x.itemsize) // 2 * 2)
     if size >= n:
         return run(0, None)
     for start in range(0, n, size):
         low, end = max(0, start - _HALO), min(n, start + size)
         part = run(low, min(n, end + _HALO))[:, :, start - low : end - low]
-        if out is None:
+        if start == 0:
             shape = (*part.shape[:2], n, part.shape[3])
             out = torch.empty(shape, dtype=part.dtype, memory_format=torch.channels_last)
         out[:, :, start:end] = part
@@ -127,21 +129,22 @@ def in_strips(x: Tensor, run: Callable[[int, int | None], Tensor]) -> Tensor:
 def convolved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A convolution that keeps the size, with a bias for each clip, [b, c, 1, 1]."""
     padding = weight.shape[-1] // 2
-    if len(bias) == 1 and not torch.jit.is_tracing():
+    if len(bias) == 1 and not torch.onnx.is_in_onnx_export():
         return F.conv2d(x, weight, bias.flatten(), padding=padding)
     return F.conv2d(x, weight, padding=padding).add_(bias)
 
 
 def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Scale and shift of a batch norm in inference."""
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return scale, norm.bias - norm.running_mean * scale
+    weight, bias, mean, var = map(torch.as_tensor, (norm.weight, norm.bias, norm.running_mean, norm.running_var))
+    scale = weight / torch.sqrt(var + norm.eps)
+    return scale, bias - mean * scale
 
 
 def last_step(head: nn.Module | None, width: int) -> tuple[Tensor, Tensor]:
     """Matrix and offset of a batch norm, of a 1×1 convolution, or of nothing."""
     if isinstance(head, nn.Conv2d):
-        return head.weight[:, :, 0, 0], head.bias
+        return head.weight[:, :, 0, 0], torch.as_tensor(head.bias)
     if isinstance(head, nn.BatchNorm2d):
         scale, shift = affine(head)
         return scale.diag(), shift

@@ -294,7 +294,9 @@ class ResUNetK(nn.Module):
         norm = (real.square() + imag.square()).sqrt().clamp_min(_FLOOR)
         gain = gain.sigmoid() * out.weight.view(-1, 1, 1) / norm
         rotated = (spectrum[:, :, :-1] * torch.complex(gain * real, gain * imag)).sum(dim=1)
-        return F.pad(rotated, (0, 1)) + torch.complex(out.bias, out.bias)
+        bias = torch.as_tensor(out.bias)
+        mixed: Tensor = F.pad(rotated, (0, 1)) + torch.complex(bias, bias)
+        return mixed
 
     def shared_out(self, spectrum: Tensor, mask: Tensor, lean: Tensor) -> Tensor:
         """Shares [a, p, n, f] of the bins of one clip's beams, which lean towards the slots' directions: [a, n, f]."""
@@ -306,7 +308,8 @@ class ResUNetK(nn.Module):
         """[…, n, f] to […, p, n, f]: the p bins of each patch side by side, padded as the network sees them."""
         frames, bins = self.config.patch_frames, self.config.patch_bins
         grown = self.grow(maps).unflatten(-2, (-1, frames)).unflatten(-1, (-1, bins))
-        return grown.movedim((-3, -1), (-4, -3)).flatten(-4, -3)
+        patches: Tensor = grown.movedim((-3, -1), (-4, -3)).flatten(-4, -3)
+        return patches
 
     def unpatched(self, patches: Tensor, frames: int) -> Tensor:
         """The inverse of `patches`."""

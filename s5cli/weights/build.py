@@ -88,8 +88,9 @@ def ready(part: PartEntry, path: Path, place: str | torch.device = "cpu") -> tup
         WeightsError: as `load_network` and `adapter_of`.
     """
     network = load_network(part, path)
-    if hasattr(network, "prepare"):
-        network.prepare()
+    prepare = getattr(network, "prepare", None)
+    if callable(prepare):
+        prepare()
     return network, adapter_of(part)(network, device=place, **part.options)
 
 
