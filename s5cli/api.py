@@ -40,6 +40,8 @@ class LoadedSystem:
     resample: bool = False
     weights: Sequence[Provenance] = ()
     first_order: bool = False
+    precision: str = "fp32"
+    engine: str = "torch"
 
     @overload
     def __call__(self, mixture: Mixture, labels: Sequence[str] = ...) -> list[Stem]: ...
@@ -166,6 +168,8 @@ def load(
     accept_licence: bool = False,
     force_thresholds: bool = False,
     options: Mapping[str, Any] | None = None,
+    precision: str = "fp32",
+    engine: str = "torch",
 ) -> LoadedSystem:
     """Builds a system; weights that are not on this machine yet are downloaded.
 
@@ -180,6 +184,8 @@ def load(
         accept_licence: accept the licences of the weights instead of being asked.
         force_thresholds: take thresholds that were made for another system or with other weights.
         options: the system's options by name, see `s5 systems NAME`; they go before those of the file.
+        precision: in which the networks' arithmetic is done: "fp32", "bf16", "fp16", on CUDA "tf32" too.
+        engine: that does it: "torch" or "onnx", see `s5cli.weights.engine`.
 
     Raises:
         UsageError: an unknown system, device or option, or thresholds that do not fit.
@@ -203,14 +209,15 @@ def load(
     chosen = {**(given.options if given else {}), **(options or {})}
     try:
         system = build(
-            name, device=place, thresholds=knobs, options=chosen, offline=offline, accept_licence=accept_licence
-        )
+            name, device=place, thresholds=knobs, options=chosen, offline=offline, accept_licence=accept_licence,
+            precision=precision, engine=engine,
+        )  # fmt: skip
     except UsageError as error:  # name and device are settled, so it is about a knob or an option
         raise UsageError(f"{given.path}: {error}" if given and not options else str(error)) from error
     weights = provenance(entry.name)
     if given is not None and not force_thresholds:
         check_weights(given, weights)
-    return LoadedSystem(entry.name, system, place, channel_order, resample, weights, first_order)
+    return LoadedSystem(entry.name, system, place, channel_order, resample, weights, first_order, precision, engine)
 
 
 @dataclass(frozen=True)

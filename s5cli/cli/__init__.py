@@ -17,6 +17,7 @@ from s5cli.cli import (
     doctor,
     download,
     evaluate,
+    export,
     grouped,
     package,
     report,
@@ -63,6 +64,7 @@ app.command()(package.package)
 app.command()(validate.validate)
 app.command()(systems.systems)
 app.command()(download.download)
+app.command()(export.export)
 app.add_typer(weights.app, name="weights")
 app.command()(synth.synth)
 app.command()(train.train)

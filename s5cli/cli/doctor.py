@@ -88,6 +88,7 @@ EXTRAS = {
     "train": ("lightning", "pyroomacoustics", "h5py", "tensorboard"),
     "plots": ("matplotlib",),
     "cluster": ("ray",),
+    "onnx": ("onnx",),
 }
 
 

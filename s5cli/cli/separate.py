@@ -66,6 +66,10 @@ def separate(
     device: Annotated[
         str, MACHINE(help="auto, cpu, mps, cuda or cuda:N; several with commas share the clips: cuda:0,cuda:1.")
     ] = "auto",
+    precision: Annotated[
+        Literal["fp32", "tf32", "bf16", "fp16"], MACHINE(help="Of the networks' arithmetic; tf32 needs CUDA.")
+    ] = "fp32",
+    engine: Annotated[Literal["torch", "onnx"], MACHINE(help="What computes: PyTorch or ONNX Runtime.")] = "torch",
     batch_size: Annotated[int, MACHINE(metavar="N", min=1, help="Clips that go through together.")] = 4,
     cluster: Annotated[Literal["ray"] | None, MACHINE(help="Spread the run over a Ray cluster's GPUs.")] = None,
     cluster_address: Annotated[str | None, MACHINE(help="host:port or auto; else RAY_ADDRESS or local.")] = None,
@@ -108,6 +112,8 @@ def separate(
             accept_licence=accept_licence,
             force_thresholds=force_thresholds,
             options=options_given,
+            precision=precision,
+            engine=engine,
         )
         for one in (device if spread is None else "cpu").split(",")
     ]

@@ -88,8 +88,9 @@ class Spread(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.bands = nn.Parameter(torch.zeros(classes, 128 // _CELL))  # log of what a class makes of each band
-        angles = 2 * math.pi * torch.arange(_ANCHORS) / _ANCHORS
-        self.register_buffer("anchors", torch.stack([angles.sin(), angles.cos()]), persistent=False)  # Y, X
+        angles = [2 * math.pi * step / _ANCHORS for step in range(_ANCHORS)]
+        anchors = torch.tensor([[*map(math.sin, angles)], [*map(math.cos, angles)]])  # Y, X
+        self.register_buffer("anchors", anchors, persistent=False)
 
     anchors: Tensor
 
@@ -162,6 +163,7 @@ class BodyTagger(nn.Module):
     """Waveform [b, c, t] at 32 kHz to logits [b, 3, 19]; the answer does not depend on the input's level."""
 
     Config = BodyTaggerConfig
+    core = "body"  # see `s5cli.nn.core`
 
     def __init__(self, config: BodyTaggerConfig) -> None:
         super().__init__()

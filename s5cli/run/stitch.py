@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from s5cli.errors import UsageError
 from s5cli.scene import N_CHANNELS, RATE_HZ, Bools, Floats, Ints
@@ -203,6 +202,8 @@ def joined(same_class: Bools, evidence: Sequence[Evidence]) -> Ints:
     array([-1,  0])
     """
     track_of = np.full(same_class.shape[1], NEW)
+    from scipy.optimize import linear_sum_assignment  # only long recordings wait for it
+
     free = same_class.copy()
     for kind in evidence:
         usable = np.where(free & (kind.score >= kind.least), kind.score, 0.0)

@@ -154,6 +154,7 @@ def part_fingerprints(system: System, entry: SystemEntry, device_type: str) -> d
     for role, part in entry.parts.items():
         path = locate(part.file)
         content = sha256_of(path) if path else None
-        about = [content, part.network, part.adapter, dict(part.config), dict(part.options), device_type, __version__]
+        how = [device_type, "fp32", "torch", __version__]  # device, precision and engine
+        about = [content, part.network, part.adapter, dict(part.config), dict(part.options), *how]
         found[id(getattr(system, role)) if hasattr(system, role) else role] = digest(about)
     return found

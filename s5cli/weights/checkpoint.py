@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from s5cli.errors import WeightsError, nearest
 from s5cli.weights import places
@@ -259,6 +260,21 @@ def match(network_class: Any, checkpoint: Checkpoint, given: Mapping[str, Any]) 
     return config, state
 
 
+class _ShapesOnly(TorchFunctionMode):
+    """On the meta device PyTorch imports its compiler for these functions' values, which takes as long as a clip."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in (Tensor.mul, Tensor.div) and isinstance(args[1], float | int):
+            return args[0]
+        if func is torch.hann_window:
+            return torch.empty(args[0])
+        if func is torch.randn and not kwargs:
+            return torch.empty(*args)
+        return func(*args, **(kwargs or {}))
+
+
 def blank(network_class: Any, config: Any, path: Path) -> nn.Module:
     """The network on the meta device: names and shapes only.
 
@@ -271,7 +287,7 @@ def blank(network_class: Any, config: Any, path: Path) -> nn.Module:
         if next(n_modules) > MOST_MODULES:
             raise ValueError(f"more than {MOST_MODULES} modules")
 
-    with torch.device("meta"), register_module_module_registration_hook(refuse_too_many):
+    with torch.device("meta"), _ShapesOnly(), register_module_module_registration_hook(refuse_too_many):
         return _construct(network_class, config, path)
 
 

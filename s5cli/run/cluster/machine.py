@@ -120,9 +120,18 @@ def _check_machine(spec: WorkerSpec) -> None:
 
 def _loaded(fingerprint: Fingerprint, device: str) -> LoadedSystem:
     name, channel_order = fingerprint.system, cast(ChannelOrder, fingerprint.channel_order)
-    system = build(name, device=device, thresholds=fingerprint.knobs, options=fingerprint.options, offline=True)
-    how = channel_order, fingerprint.resample
-    return LoadedSystem(name, system, device, *how, provenance(name), fingerprint.first_order)
+    how = fingerprint.precision, fingerprint.engine
+    system = build(
+        name,
+        device=device,
+        thresholds=fingerprint.knobs,
+        options=fingerprint.options,
+        offline=True,
+        precision=how[0],
+        engine=how[1],
+    )
+    taken = channel_order, fingerprint.resample, provenance(name), fingerprint.first_order
+    return LoadedSystem(name, system, device, *taken, *how)
 
 
 def _sendable(outcome: Outcome) -> Outcome:
