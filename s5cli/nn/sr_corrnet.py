@@ -51,6 +51,8 @@ class SRCorrNetConfig:
     gain: Literal["level", "projection"] = "level"  # how the estimates' level is restored
     slots: int = 3
     classes: int = 18
+    label_samples: int = 1280  # that each label of what sounds when holds for
+    labels_of: Literal["slot", "class"] = "slot"  # whether slots of one class have labels of their own
 
     @property
     def taps(self) -> Taps:

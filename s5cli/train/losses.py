@@ -96,6 +96,23 @@ def class_aware_snr_loss(estimates: Tensor, targets: Tensor, classes: Tensor) ->
     signal = targets.square().sum(dim=-1)[:, None]  # [b, 1, target]
     # ‖e − s‖² through inner products would lose precision for good estimates, so the differences are formed
     error = (estimates[:, :, None] - targets[:, None]).square().sum(dim=-1)  # [b, slot, target]
+    return _class_aware(error, signal, classes)
+
+
+def class_aware_si_sdr_loss(estimates: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
+    """As `class_aware_snr_loss`, with the scale-invariant ratio: of signals without mean, the target scaled to fit.
+
+    Source: "SDR – half-baked or well done?" (Le Roux et al., ICASSP 2019).
+    """
+    targets = (targets - targets.mean(dim=-1, keepdim=True))[:, None]  # [b, 1, target, t]
+    estimates = (estimates - estimates.mean(dim=-1, keepdim=True))[:, :, None]  # [b, slot, 1, t]
+    energy = targets.square().sum(dim=-1, keepdim=True).clamp_min(1e-12)
+    meant = (estimates * targets).sum(dim=-1, keepdim=True) / energy * targets
+    return _class_aware((estimates - meant).square().sum(dim=-1), meant.square().sum(dim=-1), classes)
+
+
+def _class_aware(error: Tensor, signal: Tensor, classes: Tensor) -> Tensor:
+    """Mean loss in dB of the best allowed assignment, from energies [b, slot, target]."""
     floor = signal * 10 ** (-_CLAMP_DB / 10)
     loss_db = 10 * torch.log10((error + floor).clamp_min(1e-12) / signal.clamp_min(1e-12))
     used = classes >= 0

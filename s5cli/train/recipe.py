@@ -47,6 +47,7 @@ class Recipe:
     scenes: SceneSettings
     examples: ExampleSettings
     config: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what only this task reads
     frame_weight: float = 0.0  # of a tagger's second loss, what sounds when; the network must say so (`counted`)
     init: str | None = None  # a file of the registry, a package:NAME, or a path; --init overrides
     grows: bool = False  # initial weights of another network, which this one's class says how to take over (`grown`)
