@@ -1,7 +1,7 @@
 """From one map of the mixture to a map for every slot: the blind split as published, and the label-queried one.
 
-Sources: SR-CorrNet (arXiv:2603.29097); "Extending SR-CorrNet to label-queried target sound extraction" (Ku, Jeong & Park,
-DCASE 2026), whose report gives the equation; the layers that make its terms are ours.
+Sources: SR-CorrNet (arXiv:2603.29097); "Extending SR-CorrNet to label-queried target sound extraction" (Ku, Jeong &
+Park, DCASE 2026), whose report gives the equation; the layers that make its terms are ours.
 """
 
 from dataclasses import dataclass

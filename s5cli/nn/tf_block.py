@@ -65,9 +65,10 @@ class Rotary(nn.Module):
         """[..., l, d] at positions first, first + 1, …"""
         positions = torch.arange(first, first + x.shape[-2], device=x.device)
         angles = positions[:, None] * self.freqs  # [l, d / 2], of whole numbers in double precision
-        turn = torch.polar(torch.ones_like(angles), angles).to(torch.complex128 if x.dtype == torch.double else torch.complex64)
-        pairs = torch.view_as_complex(x.to(turn.real.dtype).unflatten(-1, (-1, 2)))
-        return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
+        turn = torch.polar(torch.ones_like(angles), angles)
+        pairs = x if x.dtype == torch.double else x.float()  # there are complex numbers of these two
+        turned = torch.view_as_complex(pairs.unflatten(-1, (-1, 2))) * turn.to(pairs.dtype.to_complex())
+        return torch.view_as_real(turned).flatten(-2).to(x.dtype)
 
 
 class Heads(nn.Module):

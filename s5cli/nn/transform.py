@@ -18,8 +18,8 @@ class Transform(nn.Module):
 
     "centred": periodic Hann, reflected at the edges, n = 1 + t // hop, exact inverse.
     "reference": square root of the Hann window where the hop is half of it (times √(2/3) where it is a quarter), no
-    edges: n = (t − n_fft) // hop + 1. Both directions are divided by √(n_fft / 2), and the way back counts the first and
-    the last bin as often as the others, as published.
+    edges: n = (t − n_fft) // hop + 1. Both directions are divided by √(n_fft / 2), and the way back counts the first
+    and the last bin as often as the others, as published.
     """
 
     def __init__(self, kind: Kind, n_fft: int, hop_samples: int) -> None:

@@ -75,7 +75,7 @@ def settings_of(recipe: Recipe) -> LabelSettings:
 
 
 class Excerpts(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """A stretch of every scene in which at least one target sounds; targets that do not sound in it are not asked for."""
+    """A stretch of every scene in which a target sounds; targets that do not sound in it are not asked for."""
 
     def __init__(self, scenes: Scenes, n_samples: int) -> None:
         self.scenes, self.n_samples = scenes, n_samples

@@ -1,7 +1,7 @@
 """Every golden case of SR-CorrNet as published, at the stated tolerance: 5e-5 of each array's largest value.
 
-A file `sr_corrnet.golden.npz` holds several cases; its `meta` gives each a letter, and `sr_corrnet.state.json` (of a) or
-`sr_corrnet_<letter>.state.json` the configuration and the names.
+A file `sr_corrnet.golden.npz` holds several cases; its `meta` gives each a letter, and `sr_corrnet.state.json` (of a)
+or `sr_corrnet_<letter>.state.json` the configuration and the names.
 """
 
 import json
