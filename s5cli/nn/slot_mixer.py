@@ -28,8 +28,9 @@ class SlotAttention(nn.Module):
 
 def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention over the first axis of [s, …, d] in every place of the others: written out, as s is at most three."""
-    scores = (q[:, None] * k[None]).sum(dim=-1, keepdim=True) / q.shape[-1] ** 0.5  # [s, s, …, 1]
-    return (scores.softmax(dim=1) * v[None]).sum(dim=1)
+    scores = (q[:, None] * k[None]).sum(dim=-1, keepdim=True) * q.shape[-1] ** -0.5  # [s, s, …, 1]
+    heard: Tensor = (scores.softmax(dim=1) * v[None]).sum(dim=1)
+    return heard
 
 
 class SlotFeedForward(nn.Module):
@@ -52,15 +53,23 @@ class SlotLayers(nn.Module):
         self.ffn = SlotFeedForward(width, hidden)
 
 
+class SlotBlock(nn.Module):
+    """A published name around them."""
+
+    def __init__(self, width: int, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.block = SlotLayers(width, hidden, heads)
+
+
 class SlotMixer(nn.Module):
     """Maps of all slots that are asked, [u, n, f, c], clip after clip; `counts` says how many each clip has."""
 
     def __init__(self, width: int, hidden: int, heads: int) -> None:
         super().__init__()
-        self.block = nn.ModuleDict({"block": SlotLayers(width, hidden, heads)})  # the published names
+        self.block = SlotBlock(width, hidden, heads)
 
     def forward(self, x: Tensor, counts: Sequence[int]) -> Tensor:
-        layers = self.block["block"]
+        layers = self.block.block
         x = x + layers.sa(x, counts)
         out: Tensor = x + layers.ffn(x)
         return out

@@ -6,7 +6,8 @@ public checkpoints' key names.
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,11 @@ from s5cli.nn.tf_block import WHOLE, Memory, Place, TFBlock, norm
 from s5cli.nn.transform import Kind, Transform
 
 MARGIN = 2  # frames on either side that the two convolutions of the embedding look at
+_RENAMED = {
+    r"^_orig_mod\.": "", r"^input_layer\.": "encoder.", r"^mask_estim\.": "filter_estim.",
+    r"^mask_estim_aux\.": "filter_estim_aux.", r"\.frame_wise_block\.": ".freq_block.",
+    r"\.freq_wise_block\.": ".time_block.", r"\.block\.ega\.": ".block.sa.",
+}  # fmt: skip
 _LEAST = 1e-8  # level of digital silence
 _AT_ONCE = 2**18  # numbers that make filters: they fit a CPU's cache
 _AT_ONCE_ON_GPU = 2**28
@@ -101,10 +107,11 @@ class Embedding(nn.Module):
         """
         r, first = self.fold, self.embed[0]
         if r == 1:
-            return first(features.permute(0, 3, 1, 2))
+            whole: Tensor = first(features.permute(0, 3, 1, 2))
+            return whole
         bands = F.pad(features, (0, 0, r, self.missing)).unflatten(2, (-1, r)).flatten(3)  # [b, n, 1 + f', r d]
-        kernel = F.pad(first.weight, (1, 0)).unflatten(3, (2, r)).permute(0, 4, 1, 2, 3).flatten(1, 2)
-        return F.conv2d(F.pad(bands, (0, 0, 0, 0, 1, 1)).permute(0, 3, 1, 2), kernel, first.bias)
+        kernel = F.pad(first.get_parameter("weight"), (1, 0)).unflatten(3, (2, r)).permute(0, 4, 1, 2, 3).flatten(1, 2)
+        return F.conv2d(F.pad(bands, (0, 0, 0, 0, 1, 1)).permute(0, 3, 1, 2), kernel, first.get_parameter("bias"))
 
 
 def frequency_places(bands: int, width: int) -> Tensor:
@@ -120,26 +127,34 @@ def frequency_places(bands: int, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1).float()
 
 
+class Mask(nn.Module):
+    """A published name around a linear map."""
+
+    def __init__(self, width: int, n_out: int) -> None:
+        super().__init__()
+        self.net = nn.Linear(width, n_out)
+
+
 class FilterEstimator(nn.Module):
     """Maps [u, n, f', c] to filters over neighbours, and what they make of these."""
 
     def __init__(self, config: SRCorrNetConfig) -> None:
         super().__init__()
         self.shape = (config.fold, config.outputs, config.channels * config.taps.number, 3)
-        self.mask = nn.ModuleDict({"net": nn.Linear(config.width, math.prod(self.shape))})  # the published name
+        self.mask = Mask(config.width, math.prod(self.shape))
 
     def forward(self, maps: Tensor, neighbours: tuple[Tensor, Tensor]) -> Tensor:
         """[u, o, n, f' r] complex. A few frames at a time, or there would be more numbers than in all maps together."""
         n_most = _AT_ONCE if maps.device.type == "cpu" else _AT_ONCE_ON_GPU
-        n_frames = max(1, n_most // (maps[:, 0, :, 0].numel() * self.mask["net"].out_features))
+        n_frames = max(1, n_most // (maps[:, 0, :, 0].numel() * self.mask.net.out_features))
         parts = zip(*(each.split(n_frames, dim=1) for each in (maps, *neighbours)), strict=True)
         return torch.cat([filtered(self.filters(part), (real, imag)) for part, real, imag in parts], dim=2)
 
     def filters(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Real and imaginary part, [u, n, f', o, m w, r] each."""
         # one product for each of the three numbers of a tap, with bins last: what follows is done on whole vectors
-        weight = self.mask["net"].weight.view(*self.shape, -1).permute(3, 1, 2, 0, 4).flatten(1, 3)
-        bias = self.mask["net"].bias.view(self.shape).permute(3, 1, 2, 0).flatten(1)
+        weight = self.mask.net.weight.view(*self.shape, -1).permute(3, 1, 2, 0, 4).flatten(1, 3)
+        bias = self.mask.net.bias.view(self.shape).permute(3, 1, 2, 0).flatten(1)
         r, o, n_taps, _ = self.shape
         size, real, imag = (
             F.linear(maps, w, b).float().unflatten(-1, (o, n_taps, r)) for w, b in zip(weight, bias, strict=True)
@@ -188,6 +203,15 @@ class SRCorrNet(nn.Module):
         """All parameters."""
         return sum(p.numel() for p in self.parameters())
 
+    @staticmethod
+    def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Names of the release's older files in those of its newer ones.
+
+        >>> list(SRCorrNet.renamed({"_orig_mod.enc_block.0.frame_wise_block.block.ega.block.qkv.weight": Tensor()}))
+        ['enc_block.0.freq_block.block.sa.block.qkv.weight']
+        """
+        return {newer(name): value for name, value in tensors.items()}
+
     # --- the whole clip ------------------------------------------------------------------------------------------
 
     def forward(self, waveform: Tensor, classes: Tensor, activity: Tensor) -> Tensor:
@@ -197,6 +221,9 @@ class SRCorrNet(nn.Module):
     def with_stages(self, waveform: Tensor, classes: Tensor, activity: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The waveforms, and for training those that the auxiliary filters make before each decoder block."""
         asked = Asked.of(classes, activity)
+        if not len(asked.classes):  # training goes on with a gradient of zero
+            nothing = 0 * self.layernorm.weight.sum()
+            return waveform.new_zeros(len(waveform), self.config.slots, waveform.shape[-1]) + nothing, []
         heard = self.hear(waveform)
         encoded = self.encode(self.embed(heard))
         stages, _ = self.decode(self.split(encoded, asked), asked.counts)
@@ -278,6 +305,13 @@ class SRCorrNet(nn.Module):
         """Those that are asked, [u, t], in their slots, [b, s, t]."""
         out = waveforms.new_zeros(len(asked.counts), self.config.slots, waveforms.shape[-1])
         return out.index_put((asked.clip, asked.slot), waveforms)
+
+
+def newer(name: str) -> str:
+    """A name of an older file of the release as newer ones have it; newer names stay."""
+    for pattern, replacement in _RENAMED.items():
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def projected_gain(mixture: Tensor, estimate: Tensor) -> Tensor:

@@ -180,7 +180,8 @@ class AxisLayers(nn.Module):
     @staticmethod
     def halved(layer: FeedForward, x: Tensor, n: int) -> Tensor:
         """x + ½ layer(x) of its last n frames."""
-        return (x + 0.5 * layer(x))[:, x.shape[1] - n :]
+        out: Tensor = (x + 0.5 * layer(x))[:, x.shape[1] - n :]
+        return out
 
 
 def tail(x: Tensor, n_ahead: int, n: int) -> Tensor:

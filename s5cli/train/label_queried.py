@@ -20,7 +20,7 @@ from s5cli.nn.label_frames import held
 from s5cli.scene import EMPTY, RATE_HZ
 from s5cli.synth.library import Library
 from s5cli.train.data import Batch, Scenes
-from s5cli.train.losses import class_aware_si_sdr_loss, class_aware_snr_loss
+from s5cli.train.losses import auxiliary_loss, class_aware_si_sdr_loss, class_aware_snr_loss
 from s5cli.train.recipe import Recipe, from_table
 from s5cli.train.tasks import Separator
 
@@ -30,26 +30,27 @@ _SHORTEST_S = 0.04  # frames in which an excerpt is looked at
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """The recipe's `[settings]`."""
+    """The recipe's `[options]`."""
 
     excerpt_s: float = 4.0
     loss: Literal["snr", "si_sdr"] = "snr"
     jitter_s: float = 0.2  # onsets and offsets are moved by at most this
     dropped: float = 0.05  # share of the stretches of sound that the labels lack
     whole: float = 0.2  # share of excerpts whose labels say that everything sounds throughout
+    auxiliary_weight: float = 0.5  # of the loss of earlier blocks, where the network has estimators there
 
 
 class LabelQueried(Separator):
     """Mixtures, the classes asked for and what sounds when, to waveforms."""
 
-    calls = ()
+    calls = ("with_stages",)
 
     def problems(self, recipe: Recipe, network: nn.Module) -> Iterator[str]:
         yield from super().problems(recipe, network)
         if settings_of(recipe).loss not in ("snr", "si_sdr"):
-            yield f"[settings] loss is {settings_of(recipe).loss!r}; give snr or si_sdr"
+            yield f"[options] loss is {settings_of(recipe).loss!r}; give snr or si_sdr"
         if not 0 < settings_of(recipe).excerpt_s <= recipe.scenes.duration_s:
-            yield "[settings] excerpt_s must be above 0 and at most the scenes' duration_s"
+            yield "[options] excerpt_s must be above 0 and at most the scenes' duration_s"
 
     def examples(self, recipe: Recipe, library: Library, network: nn.Module) -> Dataset[tuple[Tensor, Tensor, Tensor]]:
         scenes = Scenes(recipe.scenes, library, recipe.examples)
@@ -58,9 +59,13 @@ class LabelQueried(Separator):
     def loss(self, recipe: Recipe, network: Any, batch: Batch) -> Tensor:
         settings = settings_of(recipe)
         labels = spoilt(true_labels(network, batch), settings, network.config.label_samples)
-        separated = network(batch.mixture, batch.classes, by_frame(network, labels, batch)).float()
+        separated, stages = network.with_stages(batch.mixture, batch.classes, by_frame(network, labels, batch))
         of = class_aware_si_sdr_loss if settings.loss == "si_sdr" else class_aware_snr_loss
-        return of(separated, batch.targets, batch.classes)
+        loss = of(separated.float(), batch.targets, batch.classes)
+        if stages:
+            earlier = auxiliary_loss(stages, separated, batch.targets, batch.classes)
+            loss = loss + settings.auxiliary_weight * earlier
+        return loss
 
     def separated(self, network: Any, batch: Batch) -> Tensor:
         """With true labels of what sounds when."""
@@ -70,7 +75,7 @@ class LabelQueried(Separator):
 
 
 def settings_of(recipe: Recipe) -> LabelSettings:
-    settings: LabelSettings = from_table(LabelSettings, recipe.settings, f"recipe {recipe.name}: [settings]")
+    settings: LabelSettings = from_table(LabelSettings, recipe.options, f"recipe {recipe.name}: [options]")
     return settings
 
 
@@ -109,7 +114,8 @@ def sounding(targets: Tensor, frame_samples: int) -> Tensor:
     """
     padded = F.pad(targets, (0, -targets.shape[-1] % frame_samples))
     power = padded.unflatten(-1, (-1, frame_samples)).square().mean(dim=-1)
-    return (power > 0) & (power >= power.amax(dim=-1, keepdim=True) * 10 ** (-_HEARD_DB / 10))
+    heard: Tensor = (power > 0) & (power >= power.amax(dim=-1, keepdim=True) * 10 ** (-_HEARD_DB / 10))
+    return heard
 
 
 def true_labels(network: Any, batch: Batch) -> Tensor:

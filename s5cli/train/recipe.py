@@ -47,7 +47,6 @@ class Recipe:
     scenes: SceneSettings
     examples: ExampleSettings
     config: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)  # what only this task reads
     frame_weight: float = 0.0  # of a tagger's second loss, what sounds when; the network must say so (`counted`)
     init: str | None = None  # a file of the registry, a package:NAME, or a path; --init overrides
     grows: bool = False  # initial weights of another network, which this one's class says how to take over (`grown`)
@@ -56,6 +55,7 @@ class Recipe:
     freeze_statistics: bool = False  # all batch statistics stay as they begin
     half: bool = True  # save float16
     installs: str | None = None  # the registry's file that the result becomes
+    options: Mapping[str, Any] = field(default_factory=dict)  # what the task alone reads
 
     def build(self) -> nn.Module:
         """The network, freshly initialised."""
