@@ -162,6 +162,7 @@ class BodyTagger(nn.Module):
     """Waveform [b, c, t] at 32 kHz to logits [b, 3, 19]; the answer does not depend on the input's level."""
 
     Config = BodyTaggerConfig
+    frame_samples = 32 * HOP_SAMPLES  # of what sounds when
 
     def __init__(self, config: BodyTaggerConfig) -> None:
         super().__init__()
