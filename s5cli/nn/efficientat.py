@@ -83,9 +83,7 @@ def scaled(row: Row, width: float) -> Row:
     return row._replace(n_in=n_in, expanded=expanded, n_out=n_out)
 
 
-def kaldi_filterbank(
-    n_mels: int, low_hz: float, high_hz: float, n_fft: int = _N_FFT, rate_hz: int = RATE_HZ
-) -> Tensor:
+def kaldi_filterbank(n_mels: int, low_hz: float, high_hz: float, n_fft: int = _N_FFT, rate_hz: int = RATE_HZ) -> Tensor:
     """Triangles linear in mel(f) = 1127 ln(1 + f / 700), not normalised, nothing for the Nyquist bin: [mels, bins].
 
     >>> kaldi_filterbank(128, 0, 15_000).shape

@@ -4,6 +4,7 @@ Sources: "Extending SR-CorrNet to label-queried target sound extraction" (Ku, Je
 fused; DCASE 2026 Task 4 baseline (arXiv:2604.00776) for the head's layers, which are applied frame by frame here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,6 +89,17 @@ class FusionTagger(nn.Module):
         self.passt_projection = Projection(config.channels * config.width, config.fused)
         self.head = FrameHead(2 * config.fused, config)
 
+    @classmethod
+    def grown(cls, tensors: Mapping[str, Tensor], config: FusionTaggerConfig) -> dict[str, Tensor]:
+        """The state that training begins with: M2D of an official tagger, fPaSST of its public file, or of both.
+
+        What neither holds is drawn afresh.
+        """
+        named = {own(name): value for name, value in tensors.items()}
+        fresh = cls(config).state_dict()
+        taken = {name: value for name, value in named.items() if name in fresh and value.shape == fresh[name].shape}
+        return {**fresh, **taken}
+
     @property
     def channels(self) -> int:
         """How many channels of a recording it reads."""
@@ -120,3 +132,15 @@ class FusionTagger(nn.Module):
         """Features of all channels side by side: [b, m, t] to [b, n, m d]."""
         b, m = waveform.shape[:2]
         return backbone(waveform.flatten(0, 1)).unflatten(0, (b, m)).transpose(1, 2).flatten(2)  # type: ignore[no-any-return]
+
+
+def own(name: str) -> str:
+    """A name of an official tagger or of fPaSST's file as this tagger's own.
+
+    >>> own("model.backbone.cls_token"), own("model.m2d.backbone.cls_token"), own("model.conv_in_1.bias")
+    ('m2d.backbone.cls_token', 'm2d.backbone.cls_token', 'passt.conv_in_1.bias')
+    """
+    inner = name.removeprefix("model.")
+    if inner.removeprefix("m2d.").startswith("backbone."):
+        return f"m2d.{inner.removeprefix('m2d.')}"
+    return f"passt.{inner}" if name.startswith("model.") else name

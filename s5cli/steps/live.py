@@ -1,8 +1,8 @@
 """Stems of a recording that has not ended, as they form.
 
 A recording that goes on has no labels of its own, no level and no mean power: the tagger hears the last ten seconds
-once a second, and what it says holds until it is asked again; levels are means up to a block's end. A block is made as soon
-as its look ahead is there. Everything depends on samples alone, not on when they come or in what portions.
+once a second, and what it says holds until it is asked again; levels are means up to a block's end. A block is made as
+soon as its look ahead is there. Everything depends on samples alone, not on when they come or in what portions.
 
 Source: "Extending SR-CorrNet to label-queried target sound extraction" (Ku, Jeong & Park, DCASE 2026) for the blocks;
 how labels and levels are had is ours.

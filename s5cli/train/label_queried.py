@@ -20,9 +20,14 @@ from s5cli.nn.label_frames import held
 from s5cli.scene import EMPTY, RATE_HZ
 from s5cli.synth.library import Library
 from s5cli.train.data import Batch, Scenes
-from s5cli.train.losses import auxiliary_loss, class_aware_si_sdr_loss, class_aware_snr_loss
+from s5cli.train.losses import (
+    auxiliary_loss,
+    class_aware_si_sdr_loss,
+    class_aware_snr_loss,
+    frame_pit_cross_entropy,
+)
 from s5cli.train.recipe import Recipe, from_table
-from s5cli.train.tasks import Separator
+from s5cli.train.tasks import Separator, Tagger
 
 _HEARD_DB = 50.0  # a target sounds in a label's frame that is no further below its loudest one
 _SHORTEST_S = 0.04  # frames in which an excerpt is looked at
@@ -72,6 +77,23 @@ class LabelQueried(Separator):
         labels = by_frame(network, true_labels(network, batch), batch)
         separated: Tensor = network(batch.mixture, batch.classes, labels)
         return separated
+
+
+class FrameTagger(Tagger):
+    """Mixtures to the classes in them, and when: one assignment of tracks for clips and frames."""
+
+    calls = ("tracked",)
+
+    def problems(self, recipe: Recipe, network: nn.Module) -> Iterator[str]:
+        if not hasattr(network, "tracked"):
+            yield f"task must be another, as {type(network).__name__} does not say what sounds when by track"
+        yield from super().problems(recipe, network)
+
+    def loss(self, recipe: Recipe, network: Any, batch: Batch) -> Tensor:
+        clip, frames = network.tracked(batch.mixture)
+        heard = sounding(batch.targets, network.frame_samples)[..., : frames.shape[1]]
+        heard = F.pad(heard, (0, frames.shape[1] - heard.shape[-1]))
+        return frame_pit_cross_entropy(clip.float(), frames.float(), batch.tags, heard)
 
 
 def settings_of(recipe: Recipe) -> LabelSettings:

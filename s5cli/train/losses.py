@@ -35,6 +35,25 @@ def pit_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
     return best_over_permutations(pairs).mean()
 
 
+def frame_pit_cross_entropy(clip: Tensor, frames: Tensor, classes: Tensor, heard: Tensor) -> Tensor:
+    """Mean over tracks of the cross-entropies of a clip and of its frames, of the best assignment for both, over clips.
+
+    So a track keeps its identity from clip to frame.
+
+    Args:
+        clip: [b, s, k + 1] logits, silence last.
+        frames: [b, n, s, k + 1] logits.
+        classes: [b, s] class indices; an unused slot holds the silence index k.
+        heard: [b, s, n], whether the slot's target sounds in a frame; elsewhere the frame's target is silence.
+    """
+    silence = clip.shape[2] - 1
+    when = torch.where(heard, classes[..., None], silence)  # [b, target, n]
+    of_clip = -clip.log_softmax(dim=-1).gather(2, classes[:, None].expand(-1, clip.shape[1], -1))
+    log_p = frames.log_softmax(dim=-1).permute(0, 2, 3, 1)  # [b, track, k + 1, n]
+    of_frames = -log_p.gather(2, when[:, None].expand(-1, log_p.shape[1], -1, -1)).mean(dim=-1)
+    return best_over_permutations(of_clip + of_frames).mean()
+
+
 def count_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
     """Mean negative log-likelihood of how many of each class there are, summed over classes, over clips.
 

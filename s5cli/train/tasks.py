@@ -25,6 +25,7 @@ TASKS: Mapping[str, str] = {
     "tagger": "s5cli.train.tasks:Tagger",
     "separator": "s5cli.train.tasks:Separator",
     "label_queried": "s5cli.train.label_queried:LabelQueried",
+    "frame_tagger": "s5cli.train.label_queried:FrameTagger",
 }
 
 
