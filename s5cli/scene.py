@@ -71,6 +71,8 @@ class Queries:
 
     classes: Ints  # [b, s], class index, EMPTY where the slot is unused
     confidence: Floats  # [b, s], 0 where empty
+    sounding: Floats | None = field(default=None, kw_only=True, repr=False)
+    """[b, s, n], 0 or 1, whether each sounds in stretches of 40 ms, where whoever asks knows it."""
 
     @property
     def active(self) -> Bools:  # [b, s]

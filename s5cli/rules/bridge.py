@@ -13,8 +13,9 @@ from scipy.ndimage import median_filter
 
 from s5cli.knobs import Setting
 from s5cli.labels import N_CLASSES
-from s5cli.scene import EMPTY, Bools, Floats, Ints, Queries
+from s5cli.scene import EMPTY, RATE_HZ, Bools, Floats, Ints, Queries
 
+STRETCH_SAMPLES = 1280
 MEDIAN_S = 0.28
 """Shorter changes of an activity are noise: seven frames of 40 ms."""
 
@@ -61,12 +62,40 @@ def bridge(tracks: Tracks, setting: Setting, frame_s: float) -> Bridged:
 
 def named(queries: Queries, tracks: Tracks, setting: Setting, frame_s: float) -> Bridged:
     """Classes that a user named: all are reported, and the tagger is asked only when they sound."""
-    classes = np.maximum(queries.classes, 0)
+    classes, active = np.maximum(queries.classes, 0), queries.active
     whichever = tracks.activity.max(axis=1)  # [b, n, k]
     heard = smoothed(np.take_along_axis(whichever, classes[:, None, :], axis=2).swapaxes(1, 2), frame_s)
-    active = queries.active
     silence = np.where(active, 0.0, 1.0)
-    return Bridged(queries, queried(heard, classes, setting), heard.max(axis=2, initial=0.0), active, silence)
+    if setting.options["activity"] == "true" and queries.sounding is not None:
+        activity = in_frames(queries.sounding, frame_s)
+    else:
+        activity = queried(heard, classes, setting)
+    return Bridged(queries, activity, heard.max(axis=2, initial=0.0), active, silence)
+
+
+def sounding(references: Floats) -> Floats:
+    """In which stretches of 40 ms each reference sounds, within 50 dB of its loudest one: [m, t] to [m, n], 0 or 1.
+
+    Source: training labels of "Extending SR-CorrNet to label-queried target sound extraction" as we make them.
+
+    >>> sounding(np.array([[1.0] * 1280 + [1e-4] * 1280 + [0.1] * 20])).tolist()
+    [[1.0, 0.0, 1.0]]
+    """
+    n_frames = -(-references.shape[1] // STRETCH_SAMPLES)
+    padded = np.pad(references, ((0, 0), (0, n_frames * STRETCH_SAMPLES - references.shape[1])))
+    power = np.square(padded, dtype=np.float64).reshape(len(references), n_frames, STRETCH_SAMPLES).mean(axis=2)
+    return np.asarray((power > 0) & (power >= power.max(axis=1, keepdims=True) * 1e-5), dtype=np.float64)
+
+
+def in_frames(stretches: Floats, frame_s: float) -> Floats:
+    """Stretches of 40 ms [..., n] in frames that are as long or longer: whether any of a frame's sounds.
+
+    >>> in_frames(np.array([[0.0, 1, 0, 0, 0]]), 0.08).tolist()
+    [[1.0, 0.0, 0.0]]
+    """
+    frame_samples, n = round(frame_s * RATE_HZ), stretches.shape[-1]
+    begins = -(-np.arange(-(-n * STRETCH_SAMPLES // frame_samples)) * frame_samples // STRETCH_SAMPLES)
+    return np.asarray(np.maximum.reduceat(stretches, begins[begins < n], axis=-1))
 
 
 def least(setting: Setting, query: str, report: str, classes: Ints) -> Floats:

@@ -86,8 +86,8 @@ class LabelQueried:
         ),
         "blocks": Option("kv", "whether past keys and values are kept, or the past is heard again (not in live input)",
                          choices=("kv", "recompute")),
-        "activity": Option("predicted", "what sounds when: 0 or 1, as probable as it is (soft), or always",
-                           choices=("predicted", "soft", "none")),
+        "activity": Option("predicted", "what sounds when: 0 or 1, as probable as it is (soft), always (none), or as"
+                           " the references have it (true, in a study)", choices=("predicted", "soft", "none", "true")),
     }  # fmt: skip
     drops: ClassVar[Mapping[str, Drop]] = {"report": Drop("asked for, not reported")}
     ablation: ClassVar[Sequence[AblationRow]] = (
@@ -98,6 +98,7 @@ class LabelQueried:
         AblationRow("{name}, blocks: 4 s past, 2 s, 4 s ahead", options={"stream": "long"}),
         AblationRow("{name}, blocks: 1.5 s past, 1 s, 1.5 s ahead", options={"stream": "matched"}),
         AblationRow("{name}, blocks: 1 s past, 0.25 s, 0.1 s ahead", options={"stream": "low_latency"}),
+        AblationRow("true labels and activity", options={"activity": "true"}, true_labels=True),
         AblationRow("true labels, predicted activity", true_labels=True),
         AblationRow("true labels, no activity", options={"activity": "none"}, true_labels=True),
     )
