@@ -66,6 +66,14 @@ class Tags:
 
 
 @dataclass(frozen=True)
+class Tracks:
+    """As `Tags`, of a tagger that says of every track when it sounds."""
+
+    probabilities: Floats  # [b, s, k + 1]
+    activity: Floats  # [b, s, n, k], probability that the class sounds in a frame rather than silence
+
+
+@dataclass(frozen=True)
 class Queries:
     """What is asked of a separator: up to three classes a clip, empty slots last; arrays with a leading clip axis."""
 

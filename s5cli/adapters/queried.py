@@ -15,8 +15,7 @@ from s5cli.labels import N_CLASSES, N_SLOTS
 from s5cli.nn.blocks import PRESETS, in_blocks
 from s5cli.nn.label_frames import held, interpolated
 from s5cli.nn.sr_corrnet import SRCorrNet
-from s5cli.rules.bridge import Tracks
-from s5cli.scene import EMPTY, N_CHANNELS, Floats, Ints, Scene, by_length
+from s5cli.scene import EMPTY, N_CHANNELS, Floats, Ints, Scene, Tracks, by_length
 
 
 class FrameNetwork(Protocol):

@@ -36,7 +36,7 @@ class Columns(Encoder):
     def __init__(self, config: FusionTaggerConfig) -> None:
         stacked = config.columns == "stack"
         super().__init__(M2DConfig(width=config.width, depth=config.depth, heads=config.heads, stacked=stacked))
-        self.head_norm = nn.Identity()  # it has no place in this tagger's checkpoints
+        del self.head_norm  # it has no place in this tagger's checkpoints
 
     def sequence(self, tokens: Tensor) -> Tensor:
         return super().sequence(tokens) if self.config.stacked else tokens.mean(dim=1)

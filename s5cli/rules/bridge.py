@@ -7,25 +7,19 @@ is reported. A query's threshold above that of its report counts as equal to it,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.ndimage import median_filter
 
 from s5cli.knobs import Setting
 from s5cli.labels import N_CLASSES
-from s5cli.scene import EMPTY, RATE_HZ, Bools, Floats, Ints, Queries
+from s5cli.scene import EMPTY, RATE_HZ, Bools, Floats, Ints, Queries, Tracks
 
 STRETCH_SAMPLES = 1280
 MEDIAN_S = 0.28
 """Shorter changes of an activity are noise: seven frames of 40 ms."""
-
-
-@dataclass(frozen=True)
-class Tracks:
-    """What a tagger says of a batch: softmax over 18 classes and silence per track, and when."""
-
-    probabilities: Floats  # [b, s, k + 1]
-    activity: Floats  # [b, s, n, k], probability that the class sounds in a frame rather than silence
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ def named(queries: Queries, tracks: Tracks, setting: Setting, frame_s: float) ->
     return Bridged(queries, activity, heard.max(axis=2, initial=0.0), active, silence)
 
 
-def sounding(references: Floats) -> Floats:
+def sounding(references: npt.NDArray[np.floating[Any]]) -> Floats:
     """In which stretches of 40 ms each reference sounds, within 50 dB of its loudest one: [m, t] to [m, n], 0 or 1.
 
     Source: training labels of "Extending SR-CorrNet to label-queried target sound extraction" as we make them.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import RawIOBase
 from pathlib import Path
 from queue import SimpleQueue
-from typing import BinaryIO, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import soundfile
@@ -34,7 +35,7 @@ from s5cli.system import Streaming
 
 PORTION_SAMPLES = 1_600  # 50 ms
 Encoding = Literal["s16le", "f32le"]
-_TYPES = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
+_TYPES: Mapping[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 
 
 # --- in -------------------------------------------------------------------------------------------------------------
@@ -93,20 +94,30 @@ class Incoming:
         self._queue.put(None)
 
 
-def of_pipe(stream: BinaryIO, encoding: Encoding, channel_order: ChannelOrder) -> Iterator[Samples]:
+def of_pipe(stream: RawIOBase, encoding: Encoding, channel_order: ChannelOrder) -> Iterator[Samples]:
     """Portions of raw interleaved samples, 32 kHz, four channels.
+
+    `stream` has no buffer of its own: a thread that waits at one could not be left behind when the program ends.
 
     Raises:
         InputError: samples that are not finite or absurdly loud.
     """
     kind, n_read = _TYPES[encoding], 0
     n_bytes = PORTION_SAMPLES * N_CHANNELS * kind.itemsize
-    while len(content := stream.read(n_bytes)) >= N_CHANNELS * kind.itemsize:
+    while len(content := _read(stream, n_bytes)) >= N_CHANNELS * kind.itemsize:
         whole = content[: len(content) // (N_CHANNELS * kind.itemsize) * N_CHANNELS * kind.itemsize]
         samples = np.frombuffer(whole, kind).reshape(-1, N_CHANNELS).T.astype(np.float32)
         samples = samples / np.float32(32_768) if encoding == "s16le" else samples
         yield checked(samples, "standard input", channel_order, n_read)
         n_read += samples.shape[1]
+
+
+def _read(stream: RawIOBase, n_bytes: int) -> bytes:
+    """So many bytes, fewer at the end."""
+    content = b""
+    while len(content) < n_bytes and (more := stream.read(n_bytes - len(content))):
+        content += more
+    return content
 
 
 def of_file(path: Path, channel_order: ChannelOrder) -> Iterator[Samples]:

@@ -23,8 +23,8 @@ from s5cli.nn.blocks import PRESETS, Block, Remembering, frames
 from s5cli.nn.growing import GrowingSpectrum, Overlapped
 from s5cli.nn.query_split import Asked
 from s5cli.nn.sr_corrnet import MARGIN, Heard
-from s5cli.rules.bridge import Bridged, Tracks
-from s5cli.scene import EMPTY, N_CHANNELS, RATE_HZ, Floats, Scene, Stems
+from s5cli.rules.bridge import Bridged
+from s5cli.scene import EMPTY, N_CHANNELS, RATE_HZ, Floats, Scene, Stems, Tracks
 
 HEARD_SAMPLES = 10 * RATE_HZ
 ASKED_EVERY_SAMPLES = RATE_HZ

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from s5cli.adapters.queried import QueriedSeparator, WhenTagger
-from s5cli.rules.bridge import Tracks
-from s5cli.scene import Floats, Ints, Scene
+from s5cli.scene import Floats, Ints, Scene, Tracks
 from s5cli.steps.separate import Separated
 from s5cli.steps.step import waveforms
 

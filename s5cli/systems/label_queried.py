@@ -16,8 +16,8 @@ import numpy as np
 from s5cli.adapters.queried import QueriedSeparator, WhenTagger
 from s5cli.knobs import AblationRow, Knob, Option, Setting
 from s5cli.labels import CLASSES
-from s5cli.rules.bridge import Bridged, Tracks, bridge, named
-from s5cli.scene import RATE_HZ, Queries, Scene, Stems, places
+from s5cli.rules.bridge import Bridged, bridge, named
+from s5cli.scene import RATE_HZ, Queries, Scene, Stems, Tracks, places
 from s5cli.steps.live import Live
 from s5cli.steps.queried import HearWhen, SeparateWhen
 from s5cli.trace import ClipTrace, Drop, QueryTrace, Stage

@@ -131,7 +131,8 @@ def magnitudes(waveforms: Tensor) -> Tensor:
     window = torch.hann_window(512, device=waveforms.device)
     spectrum = torch.stft(waveforms.flatten(0, 1), 512, 256, window=window, return_complex=True)
     power = spectrum.real.square() + spectrum.imag.square()
-    return (power + 1e-12).sqrt().flatten(1).unflatten(0, waveforms.shape[:2])
+    rows: Tensor = (power + 1e-12).sqrt().flatten(1).unflatten(0, waveforms.shape[:2])
+    return rows
 
 
 def class_aware_snr_loss(estimates: Tensor, targets: Tensor, classes: Tensor) -> Tensor:

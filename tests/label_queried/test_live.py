@@ -187,6 +187,7 @@ def test_ctrl_c_finishes_the_files(streaming, clip, tmp_path):
     while not list(out.glob("*_Speech.part.wav")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
+    process.wait(120)  # while the pipe stays open
     told, err = process.communicate()
     assert process.returncode == 0, err.decode()
     assert b"2 stems" in told

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from s5cli.knobs import setting
-from s5cli.rules.bridge import Tracks, bridge, named, smoothed
-from s5cli.scene import EMPTY, Queries
+from s5cli.rules.bridge import bridge, named, smoothed
+from s5cli.scene import EMPTY, Queries, Tracks
 from s5cli.systems.label_queried import LabelQueried
 
 FRAME_S = 0.04

@@ -7,6 +7,7 @@ import pytest
 
 import s5cli
 from s5cli.knobs import setting
+from s5cli.train.recipe import read_recipe
 from s5cli.weights import fetch, hashes, registry
 from s5cli.weights.build import resolve
 from s5cli.weights.registry import PartEntry, SystemEntry, parse, read
@@ -64,6 +65,14 @@ def test_recipes_that_the_registry_names_exist() -> None:
     named = {f"{file.trained_by}.toml" for file in KNOWN.files.values() if file.trained_by}
     assert named
     assert named <= {path.name for path in (PACKAGE / "train" / "recipes").glob("*.toml")}
+
+
+def test_the_compact_separator_is_what_its_recipe_trains() -> None:
+    part = KNOWN.parts["sr-corrnet-compact"]
+    recipe = read_recipe("compact_label_queried")
+    assert part.config == recipe.config
+    assert recipe.installs == part.file.name
+    assert part.file.trained_by == recipe.name
 
 
 def test_the_ladder() -> None:
