@@ -22,6 +22,7 @@ from s5cli.cli import (
     package,
     report,
     separate,
+    stream,
     study,
     synth,
     systems,
@@ -57,6 +58,7 @@ def s5(
 
 
 app.command(cls=grouped.GroupedCommand, epilog=separate.EXAMPLES)(separate.separate)
+app.command()(stream.stream)
 app.command()(evaluate.evaluate)
 app.command()(compare.compare)
 app.command()(report.report)
@@ -86,9 +88,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     sys.unraisablehook = _raise_again
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # else there is none
-            stream.reconfigure(errors="backslashreplace")  # for what its encoding lacks, and names that are not UTF-8
+    for console in (sys.stdout, sys.stderr):
+        if isinstance(console, io.TextIOWrapper):  # else there is none
+            console.reconfigure(errors="backslashreplace")  # for what its encoding lacks, and names not in UTF-8
     sys.exit(exit_code(sys.argv[1:]))
 
 

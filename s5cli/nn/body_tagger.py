@@ -164,6 +164,7 @@ class BodyTagger(nn.Module):
 
     Config = BodyTaggerConfig
     core = "body"  # see `s5cli.nn.core`
+    frame_samples = 32 * HOP_SAMPLES  # of what sounds when
 
     def __init__(self, config: BodyTaggerConfig) -> None:
         super().__init__()

@@ -83,7 +83,7 @@ def scaled(row: Row, width: float) -> Row:
     return row._replace(n_in=n_in, expanded=expanded, n_out=n_out)
 
 
-def kaldi_filterbank(n_mels: int, low_hz: float, high_hz: float) -> Tensor:
+def kaldi_filterbank(n_mels: int, low_hz: float, high_hz: float, n_fft: int = _N_FFT, rate_hz: int = RATE_HZ) -> Tensor:
     """Triangles linear in mel(f) = 1127 ln(1 + f / 700), not normalised, nothing for the Nyquist bin: [mels, bins].
 
     >>> kaldi_filterbank(128, 0, 15_000).shape
@@ -91,7 +91,7 @@ def kaldi_filterbank(n_mels: int, low_hz: float, high_hz: float) -> Tensor:
     """
 
     edges = np.linspace(_mel(low_hz), _mel(high_hz), n_mels + 2)[:, None]
-    bins = _mel(np.arange(_N_FFT // 2) * RATE_HZ / _N_FFT)
+    bins = _mel(np.arange(n_fft // 2) * rate_hz / n_fft)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     filters = np.maximum(0, np.minimum(rising, falling))

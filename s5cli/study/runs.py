@@ -11,6 +11,7 @@ import numpy as np
 from s5cli.api import check_stems
 from s5cli.errors import InputError
 from s5cli.labels import CLASSES, N_SLOTS
+from s5cli.rules.bridge import STRETCH_SAMPLES, sounding
 from s5cli.scene import EMPTY, Ints, Queries, Stem
 from s5cli.score.clip import ClipResult, score_clip
 from s5cli.score.evaluate import Evaluation, evaluation
@@ -48,25 +49,30 @@ def results(
     waiting = iter(clips)
     for batch in held_batches(clips, batch_size):
         rows = list(islice(waiting, len(batch)))
-        asked = system if named is None else system.with_queries(true_queries(rows, named))
+        asked = system if named is None else system.with_queries(true_queries(rows, named, batch))
         for clip, scene, stems in zip(rows, batch, asked(batch).stems().clips(), strict=True):
             check_stems(stems, str(clip.mixture))
             yield scored(clip, scene, stems)
 
 
-def true_queries(clips: Sequence[Clip], named: Sequence[str]) -> Queries:
-    """The references' classes, [b, 3], as a user would name them; those that are not in `named` are left out.
+def true_queries(clips: Sequence[Clip], named: Sequence[str], scenes: Sequence[HeldClip]) -> Queries:
+    """The references' classes, [b, 3], as a user would name them, and when they sound; those that are not in `named`
+    are left out.
 
     Raises:
         InputError: a clip has more targets than a system can be asked for.
     """
+    n_frames = max(-(-scene.audio.shape[1] // STRETCH_SAMPLES) for scene in scenes)
     classes: Ints = np.full((len(clips), N_SLOTS), EMPTY, dtype=np.int64)
-    for row, clip in zip(classes, clips, strict=True):
+    sounds = np.zeros((len(clips), N_SLOTS, n_frames))
+    for row, (clip, scene) in enumerate(zip(clips, scenes, strict=True)):
         if len(clip.classes) > N_SLOTS:
             raise InputError(f"{clip.mixture}: has {len(clip.classes)} references; a system separates {N_SLOTS}")
-        known = [index for index in clip.classes if CLASSES[index] in named]
-        row[: len(known)] = known
-    return Queries(classes, np.where(classes == EMPTY, 0.0, 1.0))
+        known = [place for place, index in enumerate(clip.classes) if CLASSES[index] in named]
+        classes[row, : len(known)] = [clip.classes[place] for place in known]
+        when = sounding(scene.references[known])
+        sounds[row, : len(known), : when.shape[1]] = when
+    return Queries(classes, np.where(classes == EMPTY, 0.0, 1.0), sounding=sounds)
 
 
 def scored(clip: Clip, scene: HeldClip, stems: Sequence[Stem]) -> ClipResult:

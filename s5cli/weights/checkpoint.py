@@ -120,7 +120,7 @@ def _load_zip(path: Path) -> Any:
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != sys.byteorder.encode():
             raise ValueError("it was written on a machine of the other byte order")
         content = read_pickle(archive.read(pickles[0]))
-        state = content.get("state_dict", content) if isinstance(content, dict) else content
+        state = _inner(content) if isinstance(content, dict) else content
         if not isinstance(state, dict):
             return state
         plans = {name: value.plan if isinstance(value, Parameter) else value for name, value in state.items()}
@@ -162,8 +162,13 @@ def _tensor(stored: Callable[[str], bytearray], plan: Any) -> Any:
     return torch.as_strided(storage, plan.size, plan.stride, plan.offset)  # raises if it leaves the storage
 
 
+def _inner(content: Mapping[Any, Any]) -> Any:
+    """The weights of a training checkpoint, by either of two names; else the whole."""
+    return next((content[name] for name in ("state_dict", "model_state_dict") if name in content), content)
+
+
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    state = _inner(content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state:
         raise WeightsError(f"{path} holds no weights (neither a state_dict nor named tensors); is it the right file?")
     for name, value in state.items():
@@ -234,7 +239,8 @@ def build_network(network_class: Any, checkpoint: Checkpoint, given: Mapping[str
     """A network in inference mode with exactly the checkpoint's weights.
 
     The configuration is `given`, else what the file carries; a class's `config_from_state(state, config)` then reads
-    the rest from the weights. `stored_constants` of the class are patterns of names that it computes itself.
+    the rest from the weights. `stored_constants` of the class are patterns of names that it computes itself, `renamed`
+    gives the names of older files in its own.
 
     Raises:
         WeightsError: the configuration or the weights are of another network; at most five names are listed.
@@ -252,7 +258,8 @@ def match(network_class: Any, checkpoint: Checkpoint, given: Mapping[str, Any]) 
         WeightsError: as `build_network`.
     """
     config = _config(network_class, dict(given) or checkpoint.config, checkpoint.path)
-    state = strip_prefix(checkpoint.tensors, blank(network_class, config, checkpoint.path).state_dict())
+    renamed = getattr(network_class, "renamed", dict)
+    state = strip_prefix(renamed(checkpoint.tensors), blank(network_class, config, checkpoint.path).state_dict())
     config = _config_from_state(network_class, state, config)
     own = blank(network_class, config, checkpoint.path).state_dict()
     state = without_constants(state, own, getattr(network_class, "stored_constants", ()))

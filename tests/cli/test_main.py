@@ -65,7 +65,8 @@ def test_help_lists_every_command(s5):
     assert done.code == 0
     commands = re.findall(r"^  ([a-z]+)  ", done.out.partition("Commands:")[2], re.MULTILINE)
     assert commands == [
-        "separate", "evaluate", "compare", "report", "package", "validate", "systems", "download", "export", "synth",
+        "separate", "stream", "evaluate", "compare", "report", "package", "validate", "systems", "download", "export",
+        "synth",
         "train", "tune", "doctor", "weights", "study",
     ]  # fmt: skip
     for command in commands:
