@@ -55,6 +55,7 @@ class Recipe:
     freeze_statistics: bool = False  # all batch statistics stay as they begin
     half: bool = True  # save float16
     installs: str | None = None  # the registry's file that the result becomes
+    options: Mapping[str, Any] = field(default_factory=dict)  # what the task alone reads
 
     def build(self) -> nn.Module:
         """The network, freshly initialised."""

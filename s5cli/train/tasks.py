@@ -26,6 +26,9 @@ from s5cli.train.recipe import Recipe
 TASKS: Mapping[str, str] = {
     "tagger": "s5cli.train.tasks:Tagger",
     "separator": "s5cli.train.tasks:Separator",
+    "universal_separator": "s5cli.train.self_guided:Universal",
+    "target_extractor": "s5cli.train.self_guided:Extraction",
+    "stem_classifier": "s5cli.train.self_guided:StemClassifier",
 }
 
 

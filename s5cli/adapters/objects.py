@@ -1,0 +1,153 @@
+"""Networks that separate objects and say what each is: scenes to stems with classes and silence.
+
+One clip is one forward pass: an object's feature map takes more memory than its waveform, and is gone when it is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s5cli.adapters.slots import label_vectors
+from s5cli.labels import N_CLASSES, N_SLOTS
+from s5cli.scene import EMPTY, Floats, Ints, Scene, Waveforms
+
+Listen = Callable[[Tensor, Tensor], Tensor]
+"""Stems [s, t], and what their level counts relative to [s, t], to features [s, m, e]."""
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What is found in one clip."""
+
+    waveforms: Tensor  # [s, t]
+    logits: Floats  # [s, k]; zeros where the network names nothing
+    active: Floats  # [s], logit of not being silent; zeros where the network does not say
+
+
+class Listener:
+    """A pretrained network that hears single stems: to features [s, m, e] on its device."""
+
+    def __init__(self, network: Any, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.nparams: int = network.nparams
+
+    @torch.inference_mode()
+    def __call__(self, stems: Tensor, reference: Tensor) -> Tensor:
+        features: Tensor = self.network(stems.to(self.device), reference.to(self.device))
+        return features
+
+    def exercise(self, scene: Scene) -> None:
+        """One stem of one clip."""
+        self(scene.audio[:1], scene.audio[:1])
+
+
+class _Separating:
+    def __init__(self, network: Any, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.nparams: int = network.nparams
+
+    def _objects(self, found: Any, mixture: Tensor, semantic: Listen | None) -> Objects:
+        """The foreground of one clip, named where there is a classifier."""
+        waveforms = found.waveforms[0, :N_SLOTS].float()
+        if self.network.config.classifier == "none" or (self.network.config.classifier == "dual" and semantic is None):
+            return Objects(waveforms, np.zeros((N_SLOTS, N_CLASSES)), np.zeros(N_SLOTS))
+        features = semantic(waveforms, mixture[0, :1].expand_as(waveforms)) if semantic is not None else None
+        said = self.network.said(found, features)
+        return Objects(waveforms, said.logits.double().cpu().numpy(), said.active.double().cpu().numpy())
+
+
+class UniversalSeparator(_Separating):
+    """Scenes to everything in them."""
+
+    @torch.inference_mode()
+    def __call__(self, scenes: Sequence[Scene], semantic: Listen | None = None) -> list[Objects]:
+        found = []
+        for scene in scenes:
+            mixture = scene.audio[None].to(self.device, torch.float32)
+            found.append(self._objects(self.network(mixture), mixture, semantic))
+        return found
+
+    def exercise(self, scene: Scene) -> None:
+        """One clip, with what the network names by itself."""
+        self([scene], blank(self.network.config, self.device))
+
+
+class TargetExtractor(_Separating):
+    """Scenes, classes and enrolments to what is meant, slot by slot."""
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        scenes: Sequence[Scene],
+        classes: Ints,
+        enrolments: Waveforms,
+        semantic: Listen | None = None,
+        frames: Listen | None = None,
+    ) -> list[Objects]:
+        """Classes are [b, s], EMPTY where a slot is silent: such a slot has no class and no frame clue."""
+        found = []
+        for scene, asked, enrolled in zip(scenes, classes, enrolments, strict=True):
+            mixture = scene.audio[None].to(self.device, torch.float32)
+            stems = torch.stack([stem.to(self.device) for stem in enrolled])
+            told = self._frames(stems, mixture, asked, frames) if frames is not None else None
+            one_hot = label_vectors(asked[None]).to(self.device)
+            found.append(self._objects(self.network(mixture, stems[None], one_hot, told), mixture, semantic))
+        return found
+
+    def _frames(self, stems: Tensor, mixture: Tensor, asked: Ints, frames: Listen) -> Tensor:
+        """The frame clue [1, s, m, e], zeros where a slot is silent; such stems are not listened to."""
+        used = torch.from_numpy(asked != EMPTY).to(self.device)
+        config = self.network.config
+        told = torch.zeros(1, N_SLOTS, 1, config.frame_features, device=self.device)
+        if used.any():
+            heard = frames(stems[used], mixture[0, :1].expand_as(stems[used])).to(self.device)
+            told = told.expand(-1, -1, heard.shape[1], -1).clone()
+            told[0, used] = heard.float()
+        return told
+
+    def exercise(self, scene: Scene) -> None:
+        """One clip with all slots asked."""
+        enrolments = np.empty((1, N_SLOTS), dtype=object)
+        enrolments[0] = [scene.audio[0]] * N_SLOTS
+        config = self.network.config
+        frames = silent(config.frame_features) if config.frame_features else None
+        self([scene], np.arange(N_SLOTS)[None], enrolments, blank(config, self.device), frames)
+
+
+def silent(features: int) -> Listen:
+    """A listener that hears nothing, for counting what another network takes."""
+    return lambda stems, reference: torch.zeros(len(stems), 1, features)
+
+
+def blank(config: Any, device: torch.device) -> Listen | None:
+    """The same in the place of what a dual-path classifier listens with; None where there is no such classifier."""
+    if config.classifier != "dual":
+        return None
+    return lambda stems, reference: torch.zeros(len(stems), 1, config.semantic_features, device=device)
+
+
+class StemNamer:
+    """Stems, or features of them, to scaled cosines of all classes, [s, k]."""
+
+    def __init__(self, network: Any, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.nparams: int = network.nparams
+
+    @torch.inference_mode()
+    def __call__(self, heard: Tensor) -> Floats:
+        logits: Floats = self.network(heard.to(self.device)).double().cpu().numpy()
+        return logits
+
+    def exercise(self, scene: Scene) -> None:
+        """One stem of one clip."""
+        config = self.network.config
+        self(scene.audio[:1] if getattr(config, "own_encoder", False) else torch.zeros(1, 32, config.features))
