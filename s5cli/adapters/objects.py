@@ -54,13 +54,15 @@ class _Separating:
         self.network = network.to(self.device).eval()
         self.nparams: int = network.nparams
 
-    def _objects(self, found: Any, mixture: Tensor, semantic: Listen | None) -> Objects:
+    def _objects(self, found: Any, mixture: Tensor, semantic: Listen | None, paths: str | None) -> Objects:
         """The foreground of one clip, named where there is a classifier."""
-        waveforms = found.waveforms[0, :N_SLOTS].float()
-        if self.network.config.classifier == "none" or (self.network.config.classifier == "dual" and semantic is None):
+        waveforms, kind = found.waveforms[0, :N_SLOTS].float(), self.network.config.classifier
+        if kind == "none" or (kind == "dual" and semantic is None):
             return Objects(waveforms, np.zeros((N_SLOTS, N_CLASSES)), np.zeros(N_SLOTS))
-        features = semantic(waveforms, mixture[0, :1].expand_as(waveforms)) if semantic is not None else None
-        said = self.network.said(found, features)
+        features = None
+        if kind == "dual" and semantic is not None:
+            features = semantic(waveforms, mixture[0, :1].expand_as(waveforms)).to(self.device)
+        said = self.network.said(found, features, paths)
         return Objects(waveforms, said.logits.double().cpu().numpy(), said.active.double().cpu().numpy())
 
 
@@ -68,11 +70,13 @@ class UniversalSeparator(_Separating):
     """Scenes to everything in them."""
 
     @torch.inference_mode()
-    def __call__(self, scenes: Sequence[Scene], semantic: Listen | None = None) -> list[Objects]:
+    def __call__(
+        self, scenes: Sequence[Scene], semantic: Listen | None = None, paths: str | None = None
+    ) -> list[Objects]:
         found = []
         for scene in scenes:
             mixture = scene.audio[None].to(self.device, torch.float32)
-            found.append(self._objects(self.network(mixture), mixture, semantic))
+            found.append(self._objects(self.network(mixture), mixture, semantic, paths))
         return found
 
     def exercise(self, scene: Scene) -> None:
@@ -91,23 +95,34 @@ class TargetExtractor(_Separating):
         enrolments: Waveforms,
         semantic: Listen | None = None,
         frames: Listen | None = None,
+        paths: str | None = None,
+        *,
+        temporal_film: bool = True,
+        class_clue: bool = True,
+        enrolled: bool = True,
     ) -> list[Objects]:
-        """Classes are [b, s], EMPTY where a slot is silent: such a slot has no class and no frame clue."""
+        """Classes are [b, s], EMPTY where a slot is silent: such a slot has no class and no frame clue.
+
+        Clues that are switched off are zeros; without `temporal_film` the layers that take the frame clue are left out.
+        """
         found = []
-        for scene, asked, enrolled in zip(scenes, classes, enrolments, strict=True):
+        for scene, asked, given in zip(scenes, classes, enrolments, strict=True):
             mixture = scene.audio[None].to(self.device, torch.float32)
-            stems = torch.stack([stem.to(self.device) for stem in enrolled])
-            told = self._frames(stems, mixture, asked, frames) if frames is not None else None
-            one_hot = label_vectors(asked[None]).to(self.device)
-            found.append(self._objects(self.network(mixture, stems[None], one_hot, told), mixture, semantic))
+            stems = torch.stack([stem.to(self.device) for stem in given])
+            told = self._frames(stems, mixture, asked, frames) if temporal_film else None
+            one_hot = label_vectors(asked[None]).to(self.device) * class_clue
+            answer = self.network(mixture, stems[None] * enrolled, one_hot, told)
+            found.append(self._objects(answer, mixture, semantic, paths))
         return found
 
-    def _frames(self, stems: Tensor, mixture: Tensor, asked: Ints, frames: Listen) -> Tensor:
+    def _frames(self, stems: Tensor, mixture: Tensor, asked: Ints, frames: Listen | None) -> Tensor | None:
         """The frame clue [1, s, m, e], zeros where a slot is silent; such stems are not listened to."""
-        used = torch.from_numpy(asked != EMPTY).to(self.device)
         config = self.network.config
+        if not config.frame_features:
+            return None
+        used = torch.from_numpy(asked != EMPTY).to(self.device)
         told = torch.zeros(1, N_SLOTS, 1, config.frame_features, device=self.device)
-        if used.any():
+        if frames is not None and used.any():
             heard = frames(stems[used], mixture[0, :1].expand_as(stems[used])).to(self.device)
             told = told.expand(-1, -1, heard.shape[1], -1).clone()
             told[0, used] = heard.float()

@@ -71,6 +71,7 @@ def _parameters(entry: SystemEntry) -> int | None:
 def _part_parameters(part: PartEntry) -> int | None:
     """Built without memory for its weights; the configuration is the part's own, else what its file carries."""
     from s5cli.errors import WeightsError
+    from s5cli.train.recipe import read_recipe
     from s5cli.weights.build import network_of
     from s5cli.weights.checkpoint import blank, read
     from s5cli.weights.fetch import locate
@@ -82,6 +83,8 @@ def _part_parameters(part: PartEntry) -> int | None:
     try:
         if not config and path is not None and path.suffix == ".safetensors":
             config = read(path).config
+        if not config and path is None and part.file.trained_by:
+            config = dict(read_recipe(part.file.trained_by).config)
         network: Any = network_of(part)
         sized: Any = blank(network, network.Config(**config), path or user_path())
         return int(sized.nparams)

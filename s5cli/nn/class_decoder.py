@@ -204,16 +204,17 @@ class DualPath(nn.Module):
         self.cosine = CosineHead(config.embedding, config.classes)
         self.onoff = mlp(3 * wide, config.mlp, 1, nn.Mish())
 
-    def forward(self, maps: Tensor, features: Tensor) -> Said:
+    def forward(self, maps: Tensor, features: Tensor, paths: str | None = None) -> Said:
+        paths = paths or self.config.paths
         p = self.along(maps)
         q = F.interpolate(self.semantic(features).transpose(1, 2), p.shape[1], mode="linear").transpose(1, 2)
-        if self.config.paths == "object":
+        if paths == "object":
             q = torch.zeros_like(q)
-        if self.config.paths == "semantic":
+        if paths == "semantic":
             p = torch.zeros_like(p)
         frames = self.gru(self.fusion(torch.cat([p, q], dim=-1)))[0]
         across = self.across(maps)
-        if self.config.paths == "semantic":
+        if paths == "semantic":
             across = torch.zeros_like(across)
         both = torch.cat([self.pool(frames), across], dim=-1)
         return Said(self.cosine(self.embed(both)), self.onoff(both)[:, 0])

@@ -73,4 +73,3 @@ class Clues(nn.Module):
         if self.tfilm is not None and frames is not None:
             x = self.tfilm[number](x, frames)
         return x
-

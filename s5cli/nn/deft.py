@@ -123,7 +123,9 @@ class DeftMamba(nn.Module):
         super().__init__()
         self.config = config
         c = config
-        first = nn.Conv2d(maps, c.width, 3, padding=1) if c.patch == (1, 1) else nn.Conv2d(maps, c.width, c.patch, c.patch)
+        first = (
+            nn.Conv2d(maps, c.width, 3, padding=1) if c.patch == (1, 1) else nn.Conv2d(maps, c.width, c.patch, c.patch)
+        )
         self.up_conv = nn.Sequential(first, nn.GroupNorm(1, c.width))
         self.blocks = nn.ModuleList(Block(c.block) for _ in range(c.blocks))
         many = c.objects * c.width
@@ -190,7 +192,7 @@ class DeftMamba(nn.Module):
         return torch.cat([logarithm(magnitude), intensity.real, intensity.imag, rows], dim=1)
 
     def enrolment_features(self, enrolments: Tensor, mixture: Tensor) -> Tensor:
-        """Maps of normalised enrolments [b, s, n, f], two of each; of spatial ones log-magnitude and part of channel 0."""
+        """Maps of normalised enrolments [b, s, n, f], two of each; spatial: log-magnitude, and part of channel 0."""
         if self.config.features == "complex":
             return torch.view_as_real(enrolments).movedim(-1, 2).flatten(1, 2)
         reference = mixture[:, :1]
@@ -253,13 +255,14 @@ class DeftMamba(nn.Module):
         waveforms = self.synthesise(level * self.spectra(objects, spectrum), t)
         return Separated(waveforms, objects[:, : self.config.foreground])
 
-    def said(self, separated: Separated, features: Tensor | None = None) -> Said:
+    def said(self, separated: Separated, features: Tensor | None = None, paths: str | None = None) -> Said:
         """What the network's own classifier says of the foreground, slot by slot: [b s, …].
 
-        `features` are semantic features [b s, m, e] of the separated waveforms, for a dual-path classifier.
+        `features` are semantic features [b s, m, e] of the separated waveforms, for a dual-path classifier; `paths` are
+        those of its paths that count, if not as its configuration has it.
         """
         maps = separated.objects.flatten(0, 1).transpose(2, 3)  # [b s, d, f, n]
-        said: Said = self.SED_decoder(maps) if self.config.classifier == "decoder" else self.dpc(maps, features)
+        said: Said = self.SED_decoder(maps) if self.config.classifier == "decoder" else self.dpc(maps, features, paths)
         return said
 
 
@@ -334,7 +337,7 @@ def taken_over(fresh: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Ten
 
 
 def current_names(tensors: Mapping[str, Tensor]) -> Iterable[tuple[str, Tensor]]:
-    """Tensors of a DeepASA-family checkpoint under the names that are in use: wrapper prefix off, older names renewed."""
+    """Tensors of a DeepASA-family checkpoint under the names in use: wrapper prefix off, older names renewed."""
     for name, tensor in tensors.items():
         name = name.removeprefix("arch.")
         for old, new in (("obj_conv.", "object_conv."), ("noise_conv_.", "noise_conv.")):

@@ -39,9 +39,7 @@ class BlockConfig:
 
     @property
     def mamba(self) -> Mamba2Config:
-        return Mamba2Config(
-            self.width, self.expand, self.mamba_head_width, self.states, backend=self.backend
-        )
+        return Mamba2Config(self.width, self.expand, self.mamba_head_width, self.states, backend=self.backend)
 
 
 class ChannelNorm(nn.Module):
@@ -57,7 +55,7 @@ class ChannelNorm(nn.Module):
 
 
 class GatedConv(nn.Module):
-    """a ⊙ Mish(b), both a convolution of width 3 along the sequence [b, l, d]: one product with each three neighbours."""
+    """a ⊙ Mish(b), both a convolution of width 3 along the sequence [b, l, d]: one product with three neighbours."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

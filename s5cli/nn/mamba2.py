@@ -120,7 +120,7 @@ def fused_scan() -> Callable[..., Any] | None:
 
 
 def recurrence(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """The definition, one position after the other: S ← exp(Δ a) S + Δ x bᵀ, y = S c. Slow; the scans must agree with it.
+    """The definition, one position after the other: S ← exp(Δ a) S + Δ x bᵀ, y = S c. Slow; the scans must agree.
 
     Shapes: x [n, l, h, p], dt [n, l, h] (positive), a [h] (negative), b and c [n, l, s] to [n, l, h, p].
 
@@ -153,9 +153,7 @@ def chunked_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: 
     return y.flatten(1, 2)[:, :length]
 
 
-def factored(
-    x: Tensor, dt: Tensor, decay: Tensor, whole: Tensor, products: Tensor, b: Tensor, c: Tensor
-) -> Tensor:
+def factored(x: Tensor, dt: Tensor, decay: Tensor, whole: Tensor, products: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """Chunks with decays as a factor of each input and one of each output."""
     middle = whole / 2
     rise = torch.exp(middle)[..., None]
@@ -166,9 +164,7 @@ def factored(
     return y * torch.exp(decay - middle)[..., None]
 
 
-def pairwise(
-    x: Tensor, dt: Tensor, decay: Tensor, whole: Tensor, products: Tensor, b: Tensor, c: Tensor
-) -> Tensor:
+def pairwise(x: Tensor, dt: Tensor, decay: Tensor, whole: Tensor, products: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """Chunks with the decay between each two positions."""
     x = x * dt[..., None]
     between = (decay[:, :, :, None] - decay[:, :, None]).clamp_max(0)  # [n, m, i, j, h]

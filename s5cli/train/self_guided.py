@@ -82,7 +82,7 @@ def others(rendered: Rendered) -> np.ndarray:
 
 
 class Given:
-    """A part of the registry that a task uses as it is, loaded when it is first asked and moved to where the data is."""
+    """A part of the registry that a task uses as it is, loaded when it is first asked, moved to where the data is."""
 
     def __init__(self, part: str) -> None:
         self.part = part
@@ -244,7 +244,8 @@ class Extraction(SelfGuided):
         if not self.options.wrong_clue:
             return classes
         any_class = torch.randint(-1, N_CLASSES, classes.shape, device=classes.device)
-        return torch.where(torch.rand(classes.shape, device=classes.device) < self.options.wrong_clue, any_class, classes)
+        wrong = torch.rand(classes.shape, device=classes.device) < self.options.wrong_clue
+        return torch.where(wrong, any_class, classes)
 
     def validate(self, network: Any, scenes: Sequence[Batch]) -> Validation:
         """Scores under true classes, beside those of the enrolments."""
@@ -269,9 +270,7 @@ class StemClassifier(Extraction):
         """Logits [b s, k] and classes [b s]."""
         stems, _, classes = self.clues(batch)
         heard = (
-            listened(self.given["semantic"], stems, batch.mixture)
-            if "semantic" in self.given
-            else stems.flatten(0, 1)
+            listened(self.given["semantic"], stems, batch.mixture) if "semantic" in self.given else stems.flatten(0, 1)
         )
         return network(heard).float(), classes.flatten()
 
