@@ -64,7 +64,7 @@ def _state(entry: SystemEntry) -> str:
 
 def _parameters(entry: SystemEntry) -> int | None:
     """As the official code counts them; None where a network's size is only known from weights that are not there."""
-    counts = [_part_parameters(part) for part in entry.parts.values()]
+    counts = [_part_parameters(part) for part in {part.name: part for part in entry.parts.values()}.values()]
     return None if None in counts else sum(count for count in counts if count is not None)
 
 

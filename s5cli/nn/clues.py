@@ -18,7 +18,7 @@ class ResFilm(nn.Linear):
         nn.init.zeros_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
         """Of maps [b, n, f, d]; the embedding is [b, e], or [b, n, e] where it differs from frame to frame."""
         gain, shift = super().forward(embedding).chunk(2, dim=-1)
         if gain.ndim == 2:
@@ -43,7 +43,7 @@ class FrameClue(nn.Module):
             apart = features.flatten(0, 1).transpose(1, 2)
             features = F.interpolate(apart, frames, mode="linear").transpose(1, 2).unflatten(0, features.shape[:2])
         heard = features.abs().amax(dim=-1, keepdim=True) > 0  # zeros say nothing, whatever the norm makes of them
-        side_by_side = (self.proj(self.norm(features)) * heard).transpose(1, 2).flatten(2)
+        side_by_side: Tensor = (self.proj(self.norm(features)) * heard).transpose(1, 2).flatten(2)
         if self.rnn is None:
             return side_by_side
         out: Tensor = self.rnn(side_by_side)[0]

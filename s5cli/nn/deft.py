@@ -162,14 +162,16 @@ class DeftMamba(nn.Module):
         c = self.config
         flat = waveform.flatten(0, 1)
         spectrum = torch.stft(flat, c.n_fft, c.hop_samples, window=self.window, center=True, return_complex=True)
-        return spectrum.transpose(1, 2).unflatten(0, waveform.shape[:2])
+        found: Tensor = spectrum.transpose(1, 2).unflatten(0, waveform.shape[:2])
+        return found
 
     def synthesise(self, spectrum: Tensor, t: int) -> Tensor:
         """[b, o, n, f] to [b, o, t]."""
         c = self.config
         flat = spectrum.flatten(0, 1).transpose(1, 2)
         waveform = torch.istft(flat, c.n_fft, c.hop_samples, window=self.window, center=True, length=t)
-        return waveform.unflatten(0, spectrum.shape[:2])
+        found: Tensor = waveform.unflatten(0, spectrum.shape[:2])
+        return found
 
     def level(self, spectrum: Tensor) -> Tensor:
         """What a mixture's spectra [b, m, n, f] are divided by, [b, 1, 1, f]: channel 0's mean magnitude over time.
@@ -214,8 +216,8 @@ class DeftMamba(nn.Module):
                 told, classes, frames = clues
                 x = told(number, x, classes, frames)
             x = block(x)
-        objects: Tensor = self.object_conv(x.permute(0, 3, 1, 2))
-        return objects.unflatten(1, (self.config.objects, -1))
+        objects: Tensor = self.object_conv(x.permute(0, 3, 1, 2)).unflatten(1, (self.config.objects, -1))
+        return objects
 
     def spectra(self, objects: Tensor, mixture: Tensor) -> Tensor:
         """Objects [b, o, d, n', f'] to complex spectra [b, o, n, f] of a normalised mixture [b, m, n, f]."""
@@ -237,7 +239,7 @@ class DeftMamba(nn.Module):
     def unpatched(self, maps: Tensor, size: Sequence[int]) -> Tensor:
         """[b, o, outputs × patch, n', f'] to [b, o, outputs, n, f]."""
         frames, bins = self.config.patch
-        apart = maps.unflatten(2, (-1, frames, bins)).permute(0, 1, 2, 5, 3, 6, 4)
+        apart: Tensor = maps.unflatten(2, (-1, frames, bins)).permute(0, 1, 2, 5, 3, 6, 4)
         return apart.flatten(5, 6).flatten(3, 4)[..., : size[0], : size[1]]
 
     def beams(self, objects: Tensor, mixture: Tensor) -> Tensor:

@@ -141,12 +141,12 @@ class Block(nn.Module):
         return x.transpose(1, 2).contiguous()
 
     def along_frequency(self, x: Tensor) -> Tensor:
-        return self.half("intra", x)
+        return self.half_block("intra", x)
 
     def along_time(self, x: Tensor) -> Tensor:
-        return self.half("inter", x)
+        return self.half_block("inter", x)
 
-    def half(self, name: str, x: Tensor) -> Tensor:
+    def half_block(self, name: str, x: Tensor) -> Tensor:
         """The inner residuals start from the normalised input, the outer one from the input itself."""
         norm, gated, attention, layer = (getattr(self, f"{name}_{part}") for part in ("norm", "inv", "att", "ffw"))
         u = norm(x)

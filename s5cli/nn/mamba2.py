@@ -148,7 +148,8 @@ def chunked_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: 
     x, dt, b, c = (part.unflatten(1, (-1, chunk)) for part in (x, dt, b, c))
     decay = (dt * a).cumsum(dim=2)  # [n, m, q, h], of m chunks of q positions
     whole, products = decay[:, :, -1:], torch.tril(c @ b.mT)  # [n, m, 1, h], [n, m, q, q]
-    inside = factored if bool((whole > -_MOST_DECAY).all()) else pairwise
+    is_tame = whole.is_meta or bool((whole > -_MOST_DECAY).all())  # without numbers only shapes are asked for
+    inside = factored if is_tame else pairwise
     y: Tensor = inside(x, dt, decay, whole, products, b, c)
     return y.flatten(1, 2)[:, :length]
 
@@ -160,7 +161,7 @@ def factored(x: Tensor, dt: Tensor, decay: Tensor, whole: Tensor, products: Tens
     weighted = (x * (dt * torch.exp(middle - decay))[..., None]).flatten(-2)  # [n, m, q, h p]
     into = (b.mT @ weighted).unflatten(-1, x.shape[-2:])
     states = carry(into * rise, rise.square()) * rise
-    y = (products @ weighted + c @ states.flatten(-2)).unflatten(-1, x.shape[-2:])
+    y: Tensor = (products @ weighted + c @ states.flatten(-2)).unflatten(-1, x.shape[-2:])
     return y * torch.exp(decay - middle)[..., None]
 
 
@@ -171,7 +172,8 @@ def pairwise(x: Tensor, dt: Tensor, decay: Tensor, whole: Tensor, products: Tens
     inside = torch.einsum("nmijh,nmjhp->nmihp", products[..., None] * torch.exp(between), x)
     into = b.mT @ (x * torch.exp(whole - decay)[..., None]).flatten(-2)
     states = carry(into.unflatten(-1, x.shape[-2:]), torch.exp(whole)[..., None])
-    return inside + (c @ states.flatten(-2)).unflatten(-1, x.shape[-2:]) * torch.exp(decay)[..., None]
+    carried: Tensor = (c @ states.flatten(-2)).unflatten(-1, x.shape[-2:])
+    return inside + carried * torch.exp(decay)[..., None]
 
 
 def carry(into: Tensor, keep: Tensor) -> Tensor:

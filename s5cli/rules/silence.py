@@ -43,7 +43,7 @@ def assigned(logits: Floats, wanted: Ints) -> Ints:
     told = np.take_along_axis(logits, np.maximum(wanted, 0)[:, None], axis=2)  # [b, stem, slot]
     told = np.where((wanted == EMPTY)[:, None], 0.0, told)
     totals = sum(told[:, orders[:, slot], slot] for slot in range(orders.shape[1]))  # [b, p]
-    return orders[np.argmax(totals, axis=1)]
+    return np.asarray(orders[np.argmax(totals, axis=1)])
 
 
 def doubled(classes: Ints, values: Floats, active: Bools) -> Bools:

@@ -149,7 +149,7 @@ class SelfGuided:
     def __init__(self, setting: Setting, *parts: Part | None) -> None:
         given = setting.options["thresholds"]
         self.setting = setting if given else setting.moved({name: knob.default for name, knob in self.knobs.items()})
-        self.nparams = sum(part.nparams for part in {id(part): part for part in parts if part is not None}.values())
+        self.nparams = sum(part.nparams for part in dict.fromkeys(parts) if part is not None)
         self.wanted: Queries | None = None
 
     def __call__(self, scenes: Sequence[Scene]) -> Decision:

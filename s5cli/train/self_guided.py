@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s5cli.errors import UsageError, nearest
 from s5cli.labels import N_CLASSES, N_SLOTS
 from s5cli.nn.class_decoder import Said
 from s5cli.nn.deft import Separated
@@ -38,6 +40,7 @@ from s5cli.train.self_guided_losses import (
     uniform_loss,
 )
 from s5cli.train.tasks import Validation
+from s5cli.weights import build, fetch, registry
 
 N_INTERFERENCE = 2
 
@@ -88,16 +91,24 @@ class Given:
         self.part = part
 
     @cached_property
-    def network(self) -> Any:
-        from s5cli.errors import WeightsError
-        from s5cli.weights import build, fetch, registry
+    def path(self) -> Path:
+        """Its weights, fetched if need be.
 
+        Raises:
+            UsageError: the registry has no such part.
+            NeedsTrainingError: it has to be trained before.
+            WeightsError: the weights cannot be had.
+        """
         known = registry.registry()
         if self.part not in known.parts:
-            raise WeightsError(f"the registry has no part {self.part!r}; `s5 weights list` lists all")
-        part = known.parts[self.part]
-        [path] = fetch.fetch_all(f"part {self.part!r}", [part.file], known, fetch.Access())
-        return build.load_network(part, path).requires_grad_(False)
+            hint = nearest(self.part, known.parts)
+            raise UsageError(f"the registry has no part {self.part!r}{hint}")
+        file = known.parts[self.part].file
+        return fetch.fetch_all(f"part {self.part!r}", [file], known, fetch.Access())[0]
+
+    @cached_property
+    def network(self) -> Any:
+        return build.load_network(registry.registry().parts[self.part], self.path).requires_grad_(False)
 
     @torch.no_grad()
     def __call__(self, first: Tensor, *inputs: Tensor) -> Any:
@@ -128,6 +139,8 @@ class SelfGuided:
         for role in self.needs:
             if role not in self.given:
                 yield f"[options] must name the part that is its {role}"
+        for given in self.given.values():
+            given.path  # noqa: B018  # before anything is rendered
         if self.options.classes and getattr(network, "dpc", None) is not None and "semantic" not in self.given:
             yield "[options] must name the part that is its semantic, as the network has a dual-path classifier"
 
@@ -211,7 +224,7 @@ class Extraction(SelfGuided):
         """The frame clue [b, s, m, e], zeros where a slot is silent."""
         if "frames" not in self.given:
             return None
-        features = listened(self.given["frames"], enrolments, mixture).unflatten(0, enrolments.shape[:2])
+        features: Tensor = listened(self.given["frames"], enrolments, mixture).unflatten(0, enrolments.shape[:2])
         return features * (classes >= 0)[..., None, None]
 
     def extracted(self, network: Any, batch: Batch, clue: Tensor, enrolments: Tensor, with_frames: bool) -> Separated:

@@ -66,10 +66,11 @@ def build(
     place = resolve_device(device)
     access = Access(offline, accept_licence, ask)
     paths = fetch.fetch_all(f"system {entry.name!r}", entry.files, known, access)
-    parts = {}
+    made: dict[str, Any] = {}  # a part in two roles is one
     for (role, part), path in zip(entry.parts.items(), paths, strict=True):
-        parts[role] = adapters[role](load_network(part, path), device=place, **part.options)
-    system: System = flow(**parts, setting=chosen)
+        if part.name not in made:
+            made[part.name] = adapters[role](load_network(part, path), device=place, **part.options)
+    system: System = flow(**{role: made[part.name] for role, part in entry.parts.items()}, setting=chosen)
     return system
 
 
