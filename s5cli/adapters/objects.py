@@ -43,6 +43,7 @@ class Listener:
         features: Tensor = self.network(stems.to(self.device), reference.to(self.device))
         return features
 
+    @torch.inference_mode()
     def exercise(self, scene: Scene) -> None:
         """One stem of one clip."""
         self(scene.audio[:1], scene.audio[:1])
@@ -65,6 +66,12 @@ class _Separating:
         said = self.network.said(found, features, paths)
         return Objects(waveforms, said.logits.double().cpu().numpy(), said.active.double().cpu().numpy())
 
+    def _exercise(self, found: Any) -> None:
+        """What the network names by itself; what it is told of stems costs another part."""
+        config = self.network.config
+        if config.classifier != "none":
+            self.network.said(found, torch.zeros(N_SLOTS, 1, config.semantic_features, device=self.device))
+
 
 class UniversalSeparator(_Separating):
     """Scenes to everything in them."""
@@ -79,9 +86,10 @@ class UniversalSeparator(_Separating):
             found.append(self._objects(self.network(mixture), mixture, semantic, paths))
         return found
 
+    @torch.inference_mode()
     def exercise(self, scene: Scene) -> None:
         """One clip, with what the network names by itself."""
-        self([scene], blank(self.network.config, self.device))
+        self._exercise(self.network(scene.audio[None].to(self.device)))
 
 
 class TargetExtractor(_Separating):
@@ -128,25 +136,15 @@ class TargetExtractor(_Separating):
             told[0, used] = heard.float()
         return told
 
+    @torch.inference_mode()
     def exercise(self, scene: Scene) -> None:
         """One clip with all slots asked."""
-        enrolments = np.empty((1, N_SLOTS), dtype=object)
-        enrolments[0] = [scene.audio[0]] * N_SLOTS
-        config = self.network.config
-        frames = silent(config.frame_features) if config.frame_features else None
-        self([scene], np.arange(N_SLOTS)[None], enrolments, blank(config, self.device), frames)
-
-
-def silent(features: int) -> Listen:
-    """A listener that hears nothing, for counting what another network takes."""
-    return lambda stems, reference: torch.zeros(len(stems), 1, features)
-
-
-def blank(config: Any, device: torch.device) -> Listen | None:
-    """The same in the place of what a dual-path classifier listens with; None where there is no such classifier."""
-    if config.classifier != "dual":
-        return None
-    return lambda stems, reference: torch.zeros(len(stems), 1, config.semantic_features, device=device)
+        mixture, config = scene.audio[None].to(self.device), self.network.config
+        classes = torch.zeros(1, N_SLOTS * N_CLASSES, device=self.device)
+        frames = (
+            torch.zeros(1, N_SLOTS, 1, config.frame_features, device=self.device) if config.frame_features else None
+        )
+        self._exercise(self.network(mixture, mixture[:, :N_SLOTS], classes, frames))
 
 
 class StemNamer:
@@ -162,7 +160,9 @@ class StemNamer:
         logits: Floats = self.network(heard.to(self.device)).double().cpu().numpy()
         return logits
 
+    @torch.inference_mode()
     def exercise(self, scene: Scene) -> None:
         """One stem of one clip."""
         config = self.network.config
-        self(scene.audio[:1] if getattr(config, "own_encoder", False) else torch.zeros(1, 32, config.features))
+        heard = scene.audio[:1] if getattr(config, "own_encoder", False) else torch.zeros(1, 32, config.features)
+        self.network(heard.to(self.device))

@@ -168,6 +168,8 @@ class DeftMamba(nn.Module):
     def synthesise(self, spectrum: Tensor, t: int) -> Tensor:
         """[b, o, n, f] to [b, o, t]."""
         c = self.config
+        if spectrum.is_meta:  # `istft` looks at numbers; where there are none only shapes are asked for
+            return spectrum.real.new_empty(*spectrum.shape[:2], t)
         flat = spectrum.flatten(0, 1).transpose(1, 2)
         waveform = torch.istft(flat, c.n_fft, c.hop_samples, window=self.window, center=True, length=t)
         found: Tensor = waveform.unflatten(0, spectrum.shape[:2])

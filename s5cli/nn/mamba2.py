@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -99,7 +100,7 @@ class Mamba2(nn.Module):
         if kernel is not None:
             y: Tensor = kernel(x, dt, a, b[:, :, None], c[:, :, None], chunk_size=64)
             return y
-        with torch.autocast(x.device.type, enabled=False):
+        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
             return chunked_scan(x.float(), dt, a, b.float(), c.float(), self.config.chunk)
 
 

@@ -221,6 +221,7 @@ def sigmoid(x: Floats) -> Floats:
 class SelfGuided2025(SelfGuided):
     """USS, stem classifier, then twice TSE and stem classifier; silent is what has too high an energy."""
 
+    calls: ClassVar[Mapping[str, int]] = {"separator": 1, "extractor": 2, "namer": 9, "listener": 9}
     knob, told = "energy", "energy"
     knobs: ClassVar[Mapping[str, Knob]] = per_stage("energy", ENERGY, N_STAGES)
     options: ClassVar[Mapping[str, Option]] = {
@@ -274,6 +275,7 @@ class SelfGuided2025(SelfGuided):
 class SelfGuided2026(SelfGuided):
     """USS, then twice TSE, each with a dual-path classifier; silent is what has too low a logit."""
 
+    calls: ClassVar[Mapping[str, int]] = {"separator": 1, "extractor": 2, "semantic": 9, "frames": 6}
     knob, told = "silence", "logit"
     knobs: ClassVar[Mapping[str, Knob]] = per_stage("silence", SILENCE, N_STAGES)
     options: ClassVar[Mapping[str, Option]] = {

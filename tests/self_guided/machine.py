@@ -1,4 +1,4 @@
-"""A machine that has both self-guided systems in tiny sizes, with weights of chance: what somebody has who trained them."""
+"""A machine with both self-guided systems in tiny sizes, with weights of chance: what one has who trained them."""
 
 from __future__ import annotations
 

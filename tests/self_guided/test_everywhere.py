@@ -20,7 +20,7 @@ from tests.cli.conftest import Finished, machine, s5, start  # noqa: F401  # fix
 from tests.self_guided.machine import SYSTEMS, registry
 from tests.systems.tones import RATE_HZ, Tone, scene_of
 
-N_SAMPLES = 16_000
+N_SAMPLES = 8_000
 CLIPS = {
     "one": [Tone("Speech", 0.5)],
     "two": [Tone("Speech", 0.4), Tone("Dishes", 0.3)],
@@ -179,14 +179,14 @@ class Alike:
 
 
 def test_a_long_recording_is_stitched(tiny, tmp_path):
-    audio = noisy("two", 26 * RATE_HZ)
+    audio = noisy("two", 13 * RATE_HZ)
     soundfile.write(tmp_path / "long.wav", audio.T, RATE_HZ, subtype="PCM_24")
     (tmp_path / "always.toml").write_text(always("2026"))
     ok(tiny("separate", tmp_path / "long.wav", "-o", tmp_path / "out", "--system", "small-2026", "--thresholds",
             tmp_path / "always.toml"))  # fmt: skip
     clip = json.loads((tmp_path / "out" / "long.json").read_text())
     assert len(clip["windows"]) > 1
-    assert soundfile.info(tmp_path / "out" / clip["stems"][0]["file"]).frames == 26 * RATE_HZ
+    assert soundfile.info(tmp_path / "out" / clip["stems"][0]["file"]).frames == 13 * RATE_HZ
 
 
 @EITHER
@@ -222,7 +222,7 @@ def test_report_package_and_validate(tiny, data, tmp_path, name):
 def test_a_killed_run_goes_on(tiny, start, data, tmp_path):  # noqa: F811
     many = tmp_path / "many" / "soundscape"
     many.mkdir(parents=True)
-    for number in range(24):
+    for number in range(16):
         shutil.copy(data / "soundscape" / f"{list(CLIPS)[number % 4]}.wav", many / f"clip{number:02d}.wav")
     line = ("separate", many, "--system", "small-2026", "--option", "stages=all", "--batch-size", 2, "-o")
     process = start(*line, tmp_path / "killed")
@@ -231,7 +231,7 @@ def test_a_killed_run_goes_on(tiny, start, data, tmp_path):  # noqa: F811
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert len(list((tmp_path / "killed").glob("clip*.json"))) < 24, "it was killed in the middle"
+    assert len(list((tmp_path / "killed").glob("clip*.json"))) < 16, "it was killed in the middle"
     ok(tiny(*line, tmp_path / "killed"))
     ok(tiny(*line, tmp_path / "whole"))
     for folder in (".", "stages/stage-1", "stages/stage-2", "stages/stage-3"):
