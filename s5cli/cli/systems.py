@@ -24,8 +24,8 @@ def systems(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """List the systems and what each of them needs, or describe one with its parts, knobs and options."""
-    from s5cli.errors import UsageError
     from s5cli.cli.rows import print_json
+    from s5cli.errors import UsageError
     from s5cli.weights.registry import registry
 
     known = registry()

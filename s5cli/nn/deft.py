@@ -25,6 +25,7 @@ from s5cli.nn.deft_block import Block, BlockConfig
 from s5cli.nn.mamba2 import Backend
 
 _EPS = 1e-6
+_SHORTEST_FRAMES = 20
 _LOG_MEAN, _LOG_SCALE = -3.0, 3.0  # about what log-magnitudes of scenes at one level have
 
 
@@ -158,9 +159,10 @@ class DeftMamba(nn.Module):
     # --- spectra ------------------------------------------------------------------------------------------------------
 
     def analyse(self, waveform: Tensor) -> Tensor:
-        """[b, m, t] to complex [b, m, n, f]."""
+        """[b, m, t] to complex [b, m, n, f]; silence follows a clip that is shorter than what the classifiers pool."""
         c = self.config
-        flat = waveform.flatten(0, 1)
+        shortest = _SHORTEST_FRAMES * c.patch_frames * c.hop_samples
+        flat = F.pad(waveform, (0, max(0, shortest - waveform.shape[-1]))).flatten(0, 1)
         spectrum = torch.stft(flat, c.n_fft, c.hop_samples, window=self.window, center=True, return_complex=True)
         found: Tensor = spectrum.transpose(1, 2).unflatten(0, waveform.shape[:2])
         return found

@@ -36,7 +36,7 @@ def test_it_is_printed(capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["by_role"]["listener"]["calls"] == 9
     assert found["multiply_adds"] == sum(one["calls"] * one["multiply_adds"] for one in found["by_role"].values())
-    assert exit_code(["systems", "self-guided-2025-compact", "--cost"]) == 0
+    assert exit_code(["systems", "baseline-compact", "--cost"]) == 0
     assert "G multiply-adds for a clip of 10 s" in capsys.readouterr().out
     assert exit_code(["systems", "--cost"]) == 2
 
