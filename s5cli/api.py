@@ -14,7 +14,7 @@ from s5cli.audio import ChannelOrder, Samples, as_scene, cut_to_first_order, rea
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import N_SLOTS, index_of
 from s5cli.scene import EMPTY, N_CHANNELS, Queries, Scene, Stem
-from s5cli.system import Decision, Streaming, System
+from s5cli.system import Decision, Staged, Streaming, System
 from s5cli.trace import ClipTrace
 from s5cli.weights.places import read_toml
 
@@ -137,8 +137,18 @@ def answered(
     loaded: LoadedSystem, scenes: Sequence[Scene], labels: Sequence[str]
 ) -> list[tuple[list[Stem], ClipTrace]]:
     """The stems of each scene, and what became of its queries."""
+    return [(stems, trace) for stems, trace, _ in answered_by_stages(loaded, scenes, labels)]
+
+
+def answered_by_stages(
+    loaded: LoadedSystem, scenes: Sequence[Scene], labels: Sequence[str]
+) -> list[tuple[list[Stem], ClipTrace, dict[str, list[Stem]]]]:
+    """The same, and the stems of each stage by its name, where the system gives them and was asked for them."""
     decision = loaded.asked(labels, len(scenes))(scenes)
-    return list(zip(decision.stems().clips(), decision.trace(), strict=True))
+    staged = decision.staged() if isinstance(decision, Staged) else {}
+    by_stage = {name: stems.clips() for name, stems in staged.items()}
+    answers = zip(decision.stems().clips(), decision.trace(), strict=True)
+    return [(*answer, {name: clips[row] for name, clips in by_stage.items()}) for row, answer in enumerate(answers)]
 
 
 def check_answer(stems: Sequence[Stem], trace: ClipTrace, where: str) -> None:

@@ -45,6 +45,14 @@ class System(Protocol):
 
 
 @runtime_checkable
+class Staged(Protocol):
+    """A decision that also gives stems from before its end."""
+
+    def staged(self) -> Mapping[str, Stems]:
+        """Stems by the name of the stage that made them; empty where nobody asked for them."""
+
+
+@runtime_checkable
 class Streaming(Protocol):
     """A system that also takes a recording block by block, its state inside."""
 

@@ -56,10 +56,17 @@ def multiply_adds(part: Part) -> int:
     """Those of one forward pass of one clip. A product and a sum are one multiply-add, or two flops."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
 
     noise = torch.randn(N_CHANNELS, DURATION_S * RATE_HZ, generator=torch.Generator().manual_seed(0)) / 10
     # the counter does not know the CPU's fused attention, but the products that it is made of
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        part.exercise(Scene("noise", noise))
+    with sdpa_kernel(SDPBackend.MATH):
+        return counted(part, Scene("noise", noise))
+
+
+def counted(part: Part, scene: Scene) -> int:
+    """Multiply-adds of one forward pass of a clip."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        part.exercise(scene)
     return int(counter.get_total_flops()) // 2

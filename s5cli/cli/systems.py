@@ -18,13 +18,22 @@ Cells = tuple[str, ...]
 
 def systems(
     name: Annotated[str | None, typer.Argument(help="One system, in detail.", show_default=False)] = None,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Multiply-adds and memory of one system for a clip of 10 s.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """List the systems and what each of them needs, or describe one with its parts, knobs and options."""
     from s5cli.cli.rows import print_json
+    from s5cli.errors import UsageError
     from s5cli.weights.registry import registry
 
     known = registry()
+    if cost:
+        if name is None:
+            raise UsageError("s5 systems --cost is about one system; name it, as `s5 systems` lists them")
+        _print_cost(known.system(name), as_json)
+        return
     entries = known.systems.values() if name is None else [known.system(name)]
     described = [_described(entry) for entry in entries]
     if name is None:
@@ -37,6 +46,27 @@ def systems(
         _print_all(described, known.aliases)
     else:
         _print_one(found)
+
+
+def _print_cost(entry: SystemEntry, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from s5cli.challenge.cost import cost
+    from s5cli.cli.rows import print_json, print_rows
+    from s5cli.weights.places import amount
+
+    found = cost(entry)
+    if as_json:
+        print_json({**asdict(found), "multiply_adds": found.multiply_adds, "peak_bytes": found.peak_bytes})
+        return
+    rows = [
+        (role, one.part, str(one.calls), f"{one.multiply_adds / 1e9:.2f} G", amount(one.peak_bytes))
+        for role, one in found.by_role.items()
+    ]
+    print_rows(("role", "part", "calls", "multiply-adds of one", "memory at its highest"), rows)
+    print(
+        f"{entry.name}: {found.multiply_adds / 1e9:.1f} G multiply-adds for a clip of 10 s, {amount(found.peak_bytes)}"
+    )
 
 
 # --- every system -----------------------------------------------------------------------------------------------------
@@ -58,13 +88,14 @@ def _described(entry: SystemEntry) -> Table:
 
 def _parameters(entry: SystemEntry) -> int | None:
     """As the official code counts them; None where a network's size is only known from weights that are not there."""
-    counts = [_part_parameters(part) for part in entry.parts.values()]
+    counts = [_part_parameters(part) for part in {part.name: part for part in entry.parts.values()}.values()]
     return None if None in counts else sum(count for count in counts if count is not None)
 
 
 def _part_parameters(part: PartEntry) -> int | None:
     """Built without memory for its weights; the configuration is the part's own, else what its file carries."""
     from s5cli.errors import WeightsError
+    from s5cli.train.recipe import read_recipe
     from s5cli.weights.build import network_of
     from s5cli.weights.checkpoint import blank, read
     from s5cli.weights.fetch import locate
@@ -76,6 +107,8 @@ def _part_parameters(part: PartEntry) -> int | None:
     try:
         if not config and path is not None and path.suffix == ".safetensors":
             config = read(path).config
+        if not config and path is None and part.file.trained_by:
+            config = dict(read_recipe(part.file.trained_by).config)
         network: Any = network_of(part)
         sized: Any = blank(network, network.Config(**config), path or user_path())
         return int(sized.nparams)

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +35,7 @@ from s5cli.run.plan import Batch, Job, Options, batches, old_results
 from s5cli.run.record import (
     DAMAGE,
     RUN_FILE,
+    STAGES,
     ClipReport,
     Failure,
     Notice,
@@ -74,6 +76,7 @@ class Separated:
     energies_db: tuple[float, ...]  # of the stems, relative to mixture channel 0
     trace: ClipTrace
     residual: Tensor | None = None  # [t], what no stem holds, where it is asked for
+    staged: Mapping[str, tuple[Stem, ...]] = field(default_factory=dict)  # of earlier stages, where they are asked for
 
 
 @dataclass(frozen=True)
@@ -175,8 +178,9 @@ class Results:
             for path in old:
                 path.unlink(missing_ok=True)
             for file in report.files:
+                (out_dir / file).parent.mkdir(parents=True, exist_ok=True)
                 (folder / file).replace(out_dir / file)
-            folder.rmdir()
+            shutil.rmtree(folder)
 
     def write_run_json(self) -> None:
         """The file about the run, unless there is no clip to tell of, or nothing to tell that it does not tell already.
@@ -305,5 +309,20 @@ def _write_stems(clip: Separated, folder: Path, options: Options) -> ClipReport:
     residual = "" if clip.residual is None else residual_file_name(clip.name, options.file_format)
     if clip.residual is not None:
         write_stem(folder / residual, clip.residual, options.subtype)
-    file, warned = str(clip.path.absolute()), tuple(warnings)
-    return ClipReport(clip.name, clip.duration_s, tuple(stems), clip.trace, warned, clipped, file, residual=residual)
+    file, warned, staged = str(clip.path.absolute()), tuple(warnings), _write_staged(clip, folder, options)
+    found = ClipReport(clip.name, clip.duration_s, tuple(stems), clip.trace, warned, clipped, file, residual=residual)
+    return replace(found, staged=staged)
+
+
+def _write_staged(clip: Separated, folder: Path, options: Options) -> tuple[str, ...]:
+    """The stems of each stage, in a folder for each that is named like the results of a run."""
+    files = []
+    for stage, stems in clip.staged.items():
+        with writing(folder):
+            (folder / STAGES / stage).mkdir(parents=True, exist_ok=True)
+        for number, stem in enumerate(stems):
+            files.append(
+                f"{STAGES}/{stage}/{official.stem_file_name(clip.name, number, stem.label, options.file_format)}"
+            )
+            write_stem(folder / files[-1], stem.audio, options.subtype)
+    return tuple(files)

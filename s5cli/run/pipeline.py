@@ -8,7 +8,7 @@ within a few batches of each other. A run on other machines (`s5cli.run.cluster`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from s5cli.api import LoadedSystem, answered, check_answer
+from s5cli.api import LoadedSystem, answered_by_stages, check_answer, check_stems
 from s5cli.audio import ChannelOrder, read_scene
 from s5cli.errors import InputError, OutputError, S5Error
 from s5cli.rules.gate import energy_db
@@ -211,7 +211,7 @@ def separate_batch(clips: Sequence[Read], loaded: LoadedSystem, options: Options
     """
     scenes = [_on(loaded.device, clip.scene) for clip in clips]
     try:
-        answers = answered(loaded, scenes, options.labels)
+        answers = answered_by_stages(loaded, scenes, options.labels)
     except S5Error as error:
         if len(clips) == 1:
             return [_failure(clips[0].path, str(error))]
@@ -224,9 +224,12 @@ def _on(device: str, scene: Scene) -> Scene:
     return scene if device == "cpu" else replace(scene, audio=scene.audio.to(device, non_blocking=True))
 
 
-def _separated(clip: Read, stems: Sequence[Stem], trace: ClipTrace, with_residual: bool) -> Separated | Failure:
+def _separated(
+    clip: Read, stems: Sequence[Stem], trace: ClipTrace, staged: Mapping[str, Sequence[Stem]], with_residual: bool
+) -> Separated | Failure:
     try:
         check_answer(stems, trace, str(clip.path))
+        check_stems([stem for before in staged.values() for stem in before], str(clip.path))
     except InputError as error:
         return Failure(clip.path.stem, str(clip.path), str(error))
     return Separated(
@@ -239,6 +242,7 @@ def _separated(clip: Read, stems: Sequence[Stem], trace: ClipTrace, with_residua
         energies_db=_energies_db(stems, clip.scene),
         trace=trace,
         residual=residual(stems, clip.scene) if with_residual else None,
+        staged={stage: tuple(before) for stage, before in staged.items()},
     )
 
 

@@ -15,7 +15,7 @@ from s5cli.audio import FileFormat, Subtype, check_format, opened
 from s5cli.dataset import SUFFIXES
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import CLASSES, index_of, listed
-from s5cli.run.record import RUN_FILE
+from s5cli.run.record import RUN_FILE, STAGES
 from s5cli.run.staging import staging
 from s5cli.run.stitch import SHORTEST_WINDOW_S
 from s5cli.run.windows import is_long
@@ -173,7 +173,8 @@ def check_name(path: Path) -> None:
 def old_results(out_dir: Path, clips: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
     """Files in the output folder that results of these clips are named like, the JSON first."""
     old: dict[str, list[Path]] = {}
-    for path in sorted(out_dir.iterdir(), key=lambda path: path.suffix) if out_dir.is_dir() else ():
+    there = [*out_dir.iterdir(), *out_dir.glob(f"{STAGES}/*/*.wav")] if out_dir.is_dir() else []
+    for path in sorted(there, key=lambda path: path.suffix):
         owner = path.stem if path.suffix == ".json" else _clip_of_stem(path)
         if owner in clips:
             old.setdefault(owner, []).append(path)

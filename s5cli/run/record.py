@@ -7,6 +7,7 @@ of another version, unfinished, damaged, or made to harm.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from s5cli.trace import ClipTrace, Drop, listed, number, number_or_infinity, num
 
 RUN_FILE = "run.json"
 FILE_FORMATS: tuple[FileFormat, ...] = ("wav", "flac")
+STAGES = "stages"  # folder of what systems give from before their end, where they are asked for it
 DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
@@ -78,11 +80,12 @@ class ClipReport:
     file: str = ""
     windows: tuple[WindowReport, ...] = ()
     residual: str = ""  # file of what no stem holds; empty: it was not asked for
+    staged: tuple[str, ...] = ()  # files of earlier stages, where they were asked for
 
     def to_json(self) -> dict[str, Any]:
         """What `<clip>.json` holds. The queries of a long recording are those of its `windows`, one after the other.
 
-        `silence`, `residual` and `windows` are there where there are any.
+        `silence`, `residual`, `staged` and `windows` are there where there are any.
         """
         content = {
             "name": self.name,
@@ -95,6 +98,7 @@ class ClipReport:
         }
         content |= {"silence": list(self.trace.silence)} if self.trace.silence else {}
         content |= {"residual": self.residual} if self.residual else {}
+        content |= {"staged": list(self.staged)} if self.staged else {}
         return content | ({"windows": [asdict(window) for window in self.windows]} if self.windows else {})
 
     @classmethod
@@ -114,7 +118,7 @@ class ClipReport:
     def files(self) -> tuple[str, ...]:
         """Names of all files of the clip, the JSON last."""
         others = [self.residual] if self.residual else []
-        return (*(stem.file for stem in self.stems), *others, f"{self.name}.json")
+        return (*(stem.file for stem in self.stems), *others, *self.staged, f"{self.name}.json")
 
     @property
     def by_window(self) -> Iterator[tuple[float, ClipTrace]]:
@@ -145,7 +149,11 @@ def _clip(content: Mapping[str, Any], path: Path) -> ClipReport:
             for window in listed(content.get("windows", ()))
         ),
         residual=text(content.get("residual", "")),
+        staged=tuple(text(file) for file in listed(content.get("staged", ()))),
     )
+    for file in found.staged:  # they stay inside the folder too
+        if not re.fullmatch(rf"{STAGES}/[\w-]+/{re.escape(found.name)}_\d_\w+\.(wav|flac)", file):
+            raise ValueError(f"it names {file!r} as of a stage")
     if found.residual not in ("", *(residual_file_name(found.name, one) for one in FILE_FORMATS)):  # stays inside
         raise ValueError(f"its residual is {found.residual!r}")
     n_in_windows = sum(window.n_queries for window in found.windows)

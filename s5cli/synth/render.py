@@ -29,6 +29,7 @@ class Rendered:
     labels: tuple[str, ...]  # of the n foreground events
     targets: Floats32  # [n, t]
     wet: Floats32  # [n, m, t], the foreground events as they are in the mixture
+    others: Floats32  # [i + 1, t], what is in the mixture's channel 0 of each of i interfering events, and background
     level_db: float = 0.0  # below 0 where the whole scene was turned down to keep it within full scale
 
 
@@ -45,6 +46,8 @@ def render(recipe: SceneRecipe, library: Library) -> Rendered:
     mixture = background(recipe, library)
     targets = np.zeros((len(recipe.foreground), recipe.n_samples), np.float32)
     wet = np.zeros((len(recipe.foreground), N_CHANNELS, recipe.n_samples), np.float32)
+    others = np.zeros((len(recipe.interference) + 1, recipe.n_samples), np.float32)
+    others[-1] = mixture[0]
     for number, event in enumerate((*recipe.foreground, *recipe.interference)):
         heard = _convolved(event, recipe, library)
         n = min(recipe.n_samples - event.start, heard.shape[1])
@@ -53,8 +56,10 @@ def render(recipe: SceneRecipe, library: Library) -> Rendered:
         if event.role == "foreground":
             targets[number, span] = heard[N_CHANNELS, :n]
             wet[number, :, span] = heard[:N_CHANNELS, :n]
+        else:
+            others[number - len(recipe.foreground), span] = heard[0, :n]
     labels = tuple(event.label for event in recipe.foreground)
-    return _held(Rendered(mixture, labels, targets, wet))
+    return _held(Rendered(mixture, labels, targets, wet, others))
 
 
 def _held(scene: Rendered) -> Rendered:
@@ -64,7 +69,8 @@ def _held(scene: Rendered) -> Rendered:
         return scene
     gain = np.float32(PEAK / peak)
     level_db = float(20 * np.log10(gain))
-    return Rendered(scene.mixture * gain, scene.labels, scene.targets * gain, scene.wet * gain, level_db)
+    audio = (scene.targets * gain, scene.wet * gain, scene.others * gain)
+    return Rendered(scene.mixture * gain, scene.labels, *audio, level_db)
 
 
 def _convolved(event: Event, recipe: SceneRecipe, library: Library) -> Floats32:

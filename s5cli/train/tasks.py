@@ -26,6 +26,9 @@ TASKS: Mapping[str, str] = {
     "separator": "s5cli.train.tasks:Separator",
     "label_queried": "s5cli.train.label_queried:LabelQueried",
     "frame_tagger": "s5cli.train.label_queried:FrameTagger",
+    "universal_separator": "s5cli.train.self_guided:Universal",
+    "target_extractor": "s5cli.train.self_guided:Extraction",
+    "stem_classifier": "s5cli.train.self_guided:StemClassifier",
 }
 
 

@@ -73,11 +73,12 @@ def build(
     engines.check(precision, engine, place)
     access = Access(offline, accept_licence, ask)
     paths = fetch.fetch_all(f"system {entry.name!r}", entry.files, known, access)
-    parts = {}
-    for (role, part), path in zip(entry.parts.items(), paths, strict=True):
-        network, parts[role] = ready(part, path, place)
-        engines.start(network, parts[role], path, part.name, precision, engine, place)
-    built: System = flow(**parts, setting=chosen)
+    made: dict[str, Any] = {}  # a part in two roles is one
+    for part, path in zip(entry.parts.values(), paths, strict=True):
+        if part.name not in made:
+            network, made[part.name] = ready(part, path, place)
+            engines.start(network, made[part.name], path, part.name, precision, engine, place)
+    built: System = flow(**{role: made[part.name] for role, part in entry.parts.items()}, setting=chosen)
     return built
 
 

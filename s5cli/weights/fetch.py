@@ -109,8 +109,18 @@ def fetch_all(what: str, files: Iterable[FileEntry], registry: Registry, access:
     files = list(files)
     untrained = [file for file in files if status(file) == "needs training"]
     if untrained:
-        raise needs_training(what, untrained)
+        raise needs_training(what, in_order(untrained, registry))
     return [fetch(file, registry, access) for file in files]
+
+
+def in_order(files: Iterable[FileEntry], registry: Registry) -> list[FileEntry]:
+    """Files that need training, each after those that its own training needs and that need training too."""
+    found: dict[str, FileEntry] = {}
+    for file in files:
+        first = [registry.files[name] for name in file.after if name not in found]
+        for one in [*in_order([one for one in first if status(one) == "needs training"], registry), file]:
+            found.setdefault(one.name, one)
+    return list(found.values())
 
 
 def fetch_published(files: Iterable[FileEntry], registry: Registry, access: Access) -> list[FileEntry]:
@@ -136,7 +146,7 @@ def fetch(file: FileEntry, registry: Registry, access: Access) -> Path:
         DownloadError: fetching it failed.
     """
     if status(file) == "needs training":
-        raise needs_training(f"file {file.name!r}", [file])
+        raise needs_training(f"file {file.name!r}", in_order([file], registry))
     found = locate(file)
     if found is None:
         _refuse_local(file)

@@ -41,6 +41,7 @@ class FileEntry:
     path: Path | None = None
     sha256: str | None = None
     size_bytes: int | None = None
+    after: tuple[str, ...] = ()  # files that its training needs
 
     @property
     def source(self) -> str:
@@ -182,6 +183,9 @@ def parse(tables: Mapping[str, Table], path: Path) -> Registry:
     files = {name: reader.file(name, entry, licences) for name, entry in tables.get("file", {}).items()}
     parts = {name: reader.part(name, entry, files) for name, entry in tables.get("part", {}).items()}
     systems = {name: reader.system(name, entry, parts) for name, entry in tables.get("system", {}).items()}
+    for name, file in files.items():
+        for other in file.after:
+            reader.lookup(f"file.{name}", "file", other, files)
     for name, system in systems.items():
         for other in system.beside:
             reader.lookup(f"system.{name}", "system", other, systems)
@@ -205,8 +209,9 @@ class _Reader:
     def file(self, name: str, entry: Any, licences: Mapping[str, Licence]) -> FileEntry:
         where = f"file.{name}"
         text = dict.fromkeys(("source", "member", "sha256", "path"), str)
-        self._check(where, name, entry, {"licence": str}, {**text, "size_bytes": int})
+        self._check(where, name, entry, {"licence": str}, {**text, "size_bytes": int, "after": list})
         fields: Table = {key: value for key, value in entry.items() if key not in ("source", "licence", "path")}
+        fields["after"] = tuple(entry.get("after", ()))
         if "source" not in entry and "path" not in entry:
             raise self._wrong(where, "has neither a source nor a path")
         if "member" in entry and not is_inside(entry["member"]):

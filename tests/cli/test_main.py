@@ -66,8 +66,7 @@ def test_help_lists_every_command(s5):
     commands = re.findall(r"^  ([a-z]+)  ", done.out.partition("Commands:")[2], re.MULTILINE)
     assert commands == [
         "separate", "stream", "evaluate", "compare", "report", "package", "validate", "systems", "download", "export",
-        "synth",
-        "train", "tune", "doctor", "weights", "study",
+        "synth", "train", "tune", "doctor", "weights", "study",
     ]  # fmt: skip
     for command in commands:
         assert s5(command, "--help").code == 0

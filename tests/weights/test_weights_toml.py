@@ -1,11 +1,13 @@
 """The packaged registry: every string of it leads somewhere, and nothing of the project is left out of it."""
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 
 import s5cli
+from s5cli.errors import NeedsTrainingError
 from s5cli.knobs import setting
 from s5cli.train.recipe import read_recipe
 from s5cli.weights import fetch, hashes, registry
@@ -45,6 +47,7 @@ def test_everything_named_is_used_and_everything_used_is_named() -> None:
     of_parts = {part.file.name for part in KNOWN.parts.values()}
     starts = {f"efficientat-mn{n}" for n in ("04", "05", "10", "20", "30", "40")}  # what training may begin with
     starts |= {"fpasst-strong-1", "m2d-strong-1", "fusion-tagger-heads"}
+    starts |= {name for file in KNOWN.files.values() for name in file.after} - of_parts
     assert of_parts | starts == set(KNOWN.files)
     assert not of_parts & starts
     assert {file.licence.name for file in KNOWN.files.values()} == set(KNOWN.licences)
@@ -75,6 +78,31 @@ def test_the_compact_separator_is_what_its_recipe_trains() -> None:
     assert part.file.trained_by == recipe.name
 
 
+def test_a_recipe_makes_the_file_that_names_it_out_of_those_before() -> None:
+    for file in KNOWN.files.values():
+        if file.trained_by:
+            recipe = read_recipe(file.trained_by)
+            assert recipe.installs == file.name
+            parts = [KNOWN.parts[recipe.options[role]].file for role in ("separator", "semantic", "frames")
+                     if role in recipe.options]  # fmt: skip
+            needed = {recipe.init, *(part.name for part in parts)}
+            trained = {name for name in needed if name in KNOWN.files and KNOWN.files[name].trained_by}
+            assert trained <= before(file.after), file.name
+
+
+def before(names) -> set[str]:
+    return {*names, *(each for name in names for each in before(KNOWN.files[name].after))}
+
+
+def test_what_needs_training_is_told_in_its_order() -> None:
+    entry = KNOWN.system("self-guided-2025-compact")
+    with pytest.raises(NeedsTrainingError) as told:
+        fetch.fetch_all("it", entry.files, KNOWN, fetch.Access(offline=True))
+    recipes = re.findall(r"s5 train (\w+)", str(told.value))
+    assert recipes == ["compact_uss", "compact_uss_dpc", "compact_tse", "compact_tse_dpc", "compact_sc"]
+    assert "\n" not in str(told.value)
+
+
 def test_the_ladder() -> None:
     official = [KNOWN.system(f"tagging-driven-{n}") for n in range(4)]
     compact = [KNOWN.system(f"tagging-driven-compact-{n}") for n in range(4)]
@@ -90,5 +118,5 @@ def test_the_ladder() -> None:
 
 def test_only_files_without_terms_are_had_without_being_asked() -> None:
     for file in KNOWN.files.values():
-        assert file.licence.ask == (file.licence.name == "ntt-evaluation")
+        assert file.licence.ask == (file.licence.name in ("ntt-evaluation", "nvidia-oneway"))
         assert file.licence.ask or file.package or file.trained_by or file.licence.name.startswith("mit-")
