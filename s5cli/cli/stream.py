@@ -28,6 +28,7 @@ def stream(
     """Separate a recording while it goes on; Ctrl-C ends it and finishes the files."""
     import signal
     import sys
+    from io import FileIO
 
     from s5cli import api
     from s5cli.errors import UsageError

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from s5cli.challenge.cost import config_of, cost, part_cost
+from s5cli.study.cost import config_of, cost, part_cost
 from s5cli.challenge.macs import multiply_adds
 from s5cli.cli import exit_code
 from s5cli.weights import build, fetch
@@ -42,7 +42,7 @@ def test_it_is_printed(capsys):
 
 
 def test_memory_is_that_of_what_is_held():
-    from s5cli.challenge.cost import peak_bytes
+    from s5cli.study.cost import peak_bytes
     from s5cli.scene import Scene
 
     class Part:
