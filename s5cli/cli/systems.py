@@ -51,8 +51,8 @@ def systems(
 def _print_cost(entry: SystemEntry, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from s5cli.study.cost import cost
     from s5cli.cli.rows import print_json, print_rows
+    from s5cli.study.cost import cost
     from s5cli.weights.places import amount
 
     found = cost(entry)

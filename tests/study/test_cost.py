@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from s5cli.study.cost import config_of, cost, part_cost
 from s5cli.challenge.macs import multiply_adds
 from s5cli.cli import exit_code
+from s5cli.study.cost import config_of, cost, part_cost
 from s5cli.weights import build, fetch
 from s5cli.weights.registry import packaged_path, parse, read
 
@@ -42,8 +42,8 @@ def test_it_is_printed(capsys):
 
 
 def test_memory_is_that_of_what_is_held():
-    from s5cli.study.cost import peak_bytes
     from s5cli.scene import Scene
+    from s5cli.study.cost import peak_bytes
 
     class Part:
         network = torch.nn.Linear(10, 10, bias=False, device="meta")
