@@ -1,28 +1,29 @@
-"""Times taggers, one separator pass and whole systems on a 10 s clip: interleaved rounds, paired ratios.
+"""Taggers, a separator pass and whole systems on a 10 s clip: interleaved rounds, paired ratios.
 
-    python benchmarks/pipeline.py [--device cpu|cuda] [--threads 2] [--rounds 5] [--batch-size 1] [--official]
+    python -m benchmarks.pipeline [--device cpu|cuda] [--threads 2] [--rounds 5] [--batch-size 1] [--official] [--onnx]
 
-Every variant runs once to warm up, then once a round, in reverse order on odd rounds, so that a drifting machine
-touches all alike. Ratios are taken within a round against the first variant. The official networks get random weights
-(`--official`): the arithmetic is the same. A run is marked noisy where a variant's slowest round took more than 1.3
-times its fastest; quote no absolute time of such a run.
+`--official` takes the official sizes with random weights, whose arithmetic is the same, against the same system with
+the separators in plain form (`benchmarks/plain.py`), given the same queries: it runs the same passes. Else the
+embedded networks in PyTorch, and with `--onnx` in ONNX Runtime.
 """
 
 import argparse
-import os
-import statistics
-import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks import separator
+from benchmarks.measure import compared, interleaved, machine
+from benchmarks.plain import PlainResUNetK
 from s5cli.adapters.slots import SlotSeparator
 from s5cli.adapters.tracks import TrackTagger
 from s5cli.knobs import setting
+from s5cli.nn.core import core_of, lower
 from s5cli.nn.m2d import M2DConfig, M2DTagger1ch, M2DTagger4ch
-from s5cli.nn.resunet import ResUNetConfig, ResUNetK
 from s5cli.scene import RATE_HZ, Queries, Scene
+from s5cli.systems.baseline import Baseline
 from s5cli.systems.tagging_driven import TaggingDriven
 from s5cli.weights.build import build
 
@@ -35,13 +36,19 @@ def scenes(batch_size: int) -> list[Scene]:
     return [Scene(f"clip{i}", clip) for i, clip in enumerate(audio)]
 
 
-def official(device: torch.device) -> TaggingDriven:
+def official(device: torch.device, plain: bool, precision: str = "fp32") -> TaggingDriven:
     """The flagship at its published size, weights random."""
+    taggers = [M2DTagger1ch(M2DConfig()).eval(), M2DTagger4ch(M2DConfig()).eval()]
+    separators: list[Any] = [separator.official() for _ in range(2)]
+    separators = [PlainResUNetK(one) if plain else separator.prepared(one) for one in separators]
+    if precision == "bf16":
+        for network in (*taggers, *separators):
+            lower(core_of(network), torch.bfloat16)
     return TaggingDriven(
-        tagger_1ch=TrackTagger(M2DTagger1ch(M2DConfig()).eval(), device=device, channels=1),
-        tagger_4ch=TrackTagger(M2DTagger4ch(M2DConfig()).eval(), device=device, channels=4),
-        separator_a=SlotSeparator(ResUNetK(ResUNetConfig()).eval(), device=device),
-        separator_b=SlotSeparator(ResUNetK(ResUNetConfig()).eval(), device=device),
+        tagger_1ch=TrackTagger(taggers[0], device=device, channels=1),
+        tagger_4ch=TrackTagger(taggers[1], device=device, channels=4),
+        separator_a=SlotSeparator(separators[0], device=device),
+        separator_b=SlotSeparator(separators[1], device=device),
         setting=setting(TaggingDriven.knobs),
     )
 
@@ -49,22 +56,14 @@ def official(device: torch.device) -> TaggingDriven:
 def variants(name: str, system: TaggingDriven, batch: list[Scene]) -> dict[str, Callable[[], object]]:
     """What is timed of one system; three sources are asked for, so that every slot works."""
     asked = Queries(np.tile([15, 13, 7], (len(batch), 1)), np.ones((len(batch), 3)))
+    baseline = Baseline(tagger=system.tagger_4ch, separator=system.separator_a, setting=setting(Baseline.knobs))
     return {
-        f"{name}: 1-channel tagger": lambda: system.tagger_1ch(batch),
-        f"{name}: 4-channel tagger": lambda: system.tagger_4ch(batch),
-        f"{name}: one separator pass": lambda: system.separator_a(batch, asked),
         f"{name}: pipeline, three queries given": lambda: system.with_queries(asked)(batch),
-        f"{name}: pipeline": lambda: system(batch),
+        f"{name}: baseline, three queries given": lambda: baseline.with_queries(asked)(batch),
+        f"{name}: one separator pass": lambda: system.separator_a(batch, asked),
+        f"{name}: 4-channel tagger": lambda: system.tagger_4ch(batch),
+        f"{name}: 1-channel tagger": lambda: system.tagger_1ch(batch),
     }
-
-
-def timed(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Wall and process-CPU seconds of one call."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def main() -> None:
@@ -73,35 +72,25 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--official", action="store_true", help="also the official sizes, random weights")
+    parser.add_argument("--official", action="store_true")
+    parser.add_argument("--bf16", action="store_true", help="with --official: the cores in bf16 as well")
+    parser.add_argument("--onnx", action="store_true")
+    parser.add_argument("--by-cpu", action="store_true", help="ratios of processor time, for a busy machine")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     device, batch = torch.device(given.device), scenes(given.batch_size)
-    compact = build("tagging-driven-compact", device=given.device)
-    runs = variants("compact", compact, batch)  # type: ignore[arg-type]
+    systems: dict[str, Any] = {}
     if given.official:
-        runs |= variants("official size", official(device), batch)
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for run in runs.values():
-        timed(run, device)
-    load = os.getloadavg()[0]
-    for number in range(given.rounds):
-        for name in list(runs)[:: -1 if number % 2 else 1]:
-            times[name].append(timed(runs[name], device))
-    print(f"torch {torch.__version__}, {given.device}, {given.threads} threads, batch of {given.batch_size} × 10 s")
-    print(f"TF32: matmul {torch.backends.cuda.matmul.allow_tf32}, cuDNN {torch.backends.cudnn.allow_tf32}")
-    print(f"load before {load:.2f}, after {os.getloadavg()[0]:.2f}; {given.rounds} interleaved rounds")
-    print(f"{'':44}{'wall s':>9}{'cpu s':>9}{'ratio':>9}{'min':>8}{'max':>8}")
-    first = [wall for wall, _ in next(iter(times.values()))]
-    for name, rounds in times.items():
-        walls = [wall for wall, _ in rounds]
-        ratios = [wall / base for wall, base in zip(walls, first, strict=True)]
-        noisy = "  noisy" if max(walls) / min(walls) > 1.3 else ""
-        cpu = statistics.median(cpu for _, cpu in rounds)
-        print(
-            f"{name:44}{statistics.median(walls):9.3f}{cpu:9.3f}{statistics.median(ratios):9.2f}"
-            f"{min(ratios):8.2f}{max(ratios):8.2f}{noisy}"
-        )
+        systems = {"plain": official(device, True), "s5cli": official(device, False)}
+        systems |= {"bf16": official(device, False, "bf16")} if given.bf16 else {}
+    else:
+        engines = ("torch", "onnx") if given.onnx else ("torch",)
+        systems = {name: build("tagging-driven-compact", device=given.device, engine=name) for name in engines}
+    print(f"batch of {given.batch_size} × 10 s; {machine(device)}")
+    runs = {name: variants(name, system, batch) for name, system in systems.items()}
+    for rows in zip(*(one.items() for one in runs.values()), strict=True):
+        print(compared(interleaved(dict(rows), given.rounds, device), given.by_cpu), flush=True)
+    print(machine(device))
 
 
 if __name__ == "__main__":

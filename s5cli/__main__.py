@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from types import FrameType
 
 
@@ -9,6 +10,8 @@ def main() -> None:
     """Runs the command line. Until its modules are there, which takes a tenth of a second, nothing needs tidying up."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop_at_once)
+    if sys.platform == "darwin":  # what Apple's GPUs lack runs on the CPU; torch asks when it is imported
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     from s5cli.cli import main as command
 
     command()

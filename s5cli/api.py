@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
-from s5cli.audio import ChannelOrder, Samples, as_scene, read_scene
+from s5cli.audio import ChannelOrder, Samples, as_scene, cut_to_first_order, read_scene
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import N_SLOTS, index_of
 from s5cli.scene import EMPTY, N_CHANNELS, Queries, Scene, Stem
@@ -39,6 +39,9 @@ class LoadedSystem:
     channel_order: ChannelOrder = "acn"
     resample: bool = False
     weights: Sequence[Provenance] = ()
+    first_order: bool = False
+    precision: str = "fp32"
+    engine: str = "torch"
 
     @overload
     def __call__(self, mixture: Mixture, labels: Sequence[str] = ...) -> list[Stem]: ...
@@ -106,8 +109,10 @@ class LoadedSystem:
 
     def _scene(self, mixture: Any, name: str) -> Scene:
         if isinstance(mixture, str | Path):
-            return read_scene(mixture, self.channel_order, self.resample)
-        return as_scene(_samples(mixture, name), name, self.channel_order, source=name)
+            return read_scene(mixture, self.channel_order, self.resample, first_order=self.first_order)
+        samples = _samples(mixture, name)
+        samples = cut_to_first_order(samples) if self.first_order else samples
+        return as_scene(samples, name, self.channel_order, source=name)
 
 
 def _samples(mixture: Any, name: str) -> Samples:
@@ -168,23 +173,29 @@ def load(
     *,
     channel_order: ChannelOrder = "acn",
     resample: bool = False,
+    first_order: bool = False,
     offline: bool = False,
     accept_licence: bool = False,
     force_thresholds: bool = False,
     options: Mapping[str, Any] | None = None,
+    precision: str = "fp32",
+    engine: str = "torch",
 ) -> LoadedSystem:
     """Builds a system; weights that are not on this machine yet are downloaded.
 
     Args:
         name: one of `s5 systems`.
-        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
+        device: "auto" (CUDA or Apple's MPS where there is one), "cpu", "cuda", "cuda:1" or "mps".
         thresholds: a TOML file with a table [knobs], and perhaps one [options].
         channel_order: of the mixtures to come, see `s5cli.audio.read_scene`.
         resample: take files of other rates than 32 kHz too.
+        first_order: of higher-order ambisonics take the first four channels.
         offline: download nothing.
         accept_licence: accept the licences of the weights instead of being asked.
         force_thresholds: take thresholds that were made for another system or with other weights.
         options: the system's options by name, see `s5 systems NAME`; they go before those of the file.
+        precision: in which the networks' arithmetic is done: "fp32", "bf16", "fp16", on CUDA "tf32" too.
+        engine: that does it: "torch" or "onnx", see `s5cli.weights.engine`.
 
     Raises:
         UsageError: an unknown system, device or option, or thresholds that do not fit.
@@ -208,14 +219,15 @@ def load(
     chosen = {**(given.options if given else {}), **(options or {})}
     try:
         system = build(
-            name, device=place, thresholds=knobs, options=chosen, offline=offline, accept_licence=accept_licence
-        )
+            name, device=place, thresholds=knobs, options=chosen, offline=offline, accept_licence=accept_licence,
+            precision=precision, engine=engine,
+        )  # fmt: skip
     except UsageError as error:  # name and device are settled, so it is about a knob or an option
         raise UsageError(f"{given.path}: {error}" if given and not options else str(error)) from error
     weights = provenance(entry.name)
     if given is not None and not force_thresholds:
         check_weights(given, weights)
-    return LoadedSystem(entry.name, system, place, channel_order, resample, weights)
+    return LoadedSystem(entry.name, system, place, channel_order, resample, weights, first_order, precision, engine)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from s5cli.errors import InputError, OutputError
+from s5cli.errors import InputError, OutputError, UsageError
 from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 Samples = npt.NDArray[np.float32]
 ChannelOrder = Literal["acn", "fuma"]
 Subtype = Literal["PCM_16", "PCM_24", "FLOAT"]
+FileFormat = Literal["wav", "flac"]
 Warn = Callable[[str], None]
 
 MIN_DURATION_S = 0.1
 MAX_PEAK = 1e6  # full scale is 1; what is far beyond is no recording and overflows float32 in the networks
 OMNI_MARGIN_DB = 0.1  # an exact plane wave along an axis reaches channel 0's level; only more than that is suspicious
+HIGHER_ORDERS = tuple((order + 1) ** 2 for order in range(2, 8))  # channels of ambisonics of the second order and more
 BLOCK_FRAMES = 1 << 20  # a header may announce any length, so memory grows with what is really there
 
 _FUMA_W_X_Y_Z_AS_W_Y_Z_X = (0, 2, 3, 1)
@@ -150,7 +152,11 @@ def check_finite(audio: Samples, source: str, rate_hz: int, start: int = 0) -> N
 
 
 def read_scene(
-    path: str | Path, channel_order: ChannelOrder = "acn", resample: bool = False, warn: Warn = ignore
+    path: str | Path,
+    channel_order: ChannelOrder = "acn",
+    resample: bool = False,
+    warn: Warn = ignore,
+    first_order: bool = False,
 ) -> Scene:
     """The mixture in a file, named as the file without its suffix.
 
@@ -159,12 +165,15 @@ def read_scene(
         channel_order: "acn" is W, Y, Z, X (SN3D); "fuma" is W, X, Y, Z with W 3 dB down, converted on reading.
         resample: take other rates too and convert them to 32 kHz.
         warn: told of a channel 0 that does not look like the omnidirectional one.
+        first_order: of higher-order ambisonics take the first four channels.
 
     Raises:
         InputError: as `read_audio` and `as_scene`.
     """
     path = Path(path)
     audio, rate_hz = read_audio(path)
+    if first_order:
+        audio = cut_to_first_order(audio)
     if rate_hz != RATE_HZ and resample:
         audio, rate_hz = resampled(audio, rate_hz), RATE_HZ
     check_rate(rate_hz, path)
@@ -198,11 +207,19 @@ def as_scene(
     return Scene(name, torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32)))
 
 
+def cut_to_first_order(audio: Samples) -> Samples:
+    """The first four of 9, 16, … channels, which in both orders are those of the first order; others as they are."""
+    return audio[:N_CHANNELS] if audio.ndim == 2 and audio.shape[0] in HIGHER_ORDERS else audio
+
+
 def check_channels(audio: Samples, source: str) -> None:
     """InputError unless it is [m, t]."""
     if audio.ndim != 2 or audio.shape[0] != N_CHANNELS:
         found = f"{audio.shape[0]} channels" if audio.ndim == 2 else f"an array of shape {audio.shape}"
-        raise InputError(f"{source}: {found}, not {N_CHANNELS}; give first-order ambisonics (W, Y, Z, X)")
+        advice = "give first-order ambisonics (W, Y, Z, X)"
+        if audio.ndim == 2 and audio.shape[0] in HIGHER_ORDERS:
+            advice = "--first-order takes the first four of higher-order ambisonics (first_order=True in Python)"
+        raise InputError(f"{source}: {found}, not {N_CHANNELS}; {advice}")
 
 
 def check_duration(n_samples: int, source: str) -> None:
@@ -248,18 +265,67 @@ _serial = itertools.count()
 
 
 def write_stem(path: str | Path, audio: Tensor | Samples, subtype: Subtype = "PCM_16") -> int:
-    """Writes [t] as mono 32 kHz WAV, all or nothing, and returns how many samples were clipped.
+    """Writes [t] as mono 32 kHz WAV, or FLAC where the name ends so, all or nothing; returns how many samples clipped.
 
     Integer subtypes round towards minus infinity and saturate, as the official code's files do.
 
     Raises:
+        UsageError: FLAC holds no such samples.
         OutputError: the place cannot be written to or is full.
     """
     samples = np.asarray(audio, dtype=np.float32)
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, RATE_HZ, subtype=subtype, format="WAV")
-    write_file(path, buffer.getvalue())
+    file_format: FileFormat = "flac" if Path(path).suffix.lower() == ".flac" else "wav"
+    check_format(file_format, subtype)
+    wav, flac = io.BytesIO(), io.BytesIO()
+    soundfile.write(wav, samples, RATE_HZ, subtype=subtype, format="WAV")
+    if file_format == "flac":
+        wav.seek(0)
+        write_flac(flac, wav)
+    write_file(path, (flac if file_format == "flac" else wav).getvalue())
     return n_clipped(samples, subtype)
+
+
+def check_format(file_format: FileFormat, subtype: Subtype) -> None:
+    """UsageError where a file format does not hold samples of that subtype."""
+    if file_format == "flac" and subtype == "FLOAT":
+        raise UsageError("FLAC holds samples of 16 or 24 bits, not FLOAT; give --subtype PCM_24, or write WAV")
+
+
+def write_flac(sink: BinaryIO, wav: BinaryIO | str) -> None:
+    """The samples of a mono integer WAV as FLAC, bit by bit: libsndfile alone would round floats otherwise for FLAC.
+
+    Raises:
+        OSError: the sink cannot be written to; libsndfile would not tell.
+    """
+    watched = _Watched(sink)
+    with soundfile.SoundFile(wav) as source:
+        dtype = "int16" if source.subtype == "PCM_16" else "int32"
+        with soundfile.SoundFile(watched, "w", RATE_HZ, 1, subtype=source.subtype, format="FLAC") as target:
+            while len(block := source.read(BLOCK_FRAMES, dtype=dtype)) and not watched.errors:
+                target.write(block)
+    if watched.errors:
+        raise watched.errors[0]
+
+
+class _Watched:
+    """A file that keeps the errors of its writing, which get lost on their way through libsndfile."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.tell, self.read, self._file = file.tell, file.read, file
+        self.errors: list[OSError] = []
+
+    def write(self, content: bytes) -> int:
+        return self._kept(lambda: self._file.write(content), len(content))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._kept(lambda: self._file.seek(offset, whence), offset)  # which writes what is held back
+
+    def _kept(self, work: Callable[[], int], expected: int) -> int:
+        try:
+            return work()
+        except OSError as error:
+            self.errors.append(error)
+            return expected
 
 
 def n_clipped(samples: Samples, subtype: Subtype) -> int:
@@ -267,8 +333,12 @@ def n_clipped(samples: Samples, subtype: Subtype) -> int:
     return 0 if subtype == "FLOAT" else int(np.count_nonzero((samples >= 1) | (samples < -1)))
 
 
+STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+"""Where names stand for what is open already, even if that is a file."""
+
+
 def write_file(path: str | Path, content: bytes) -> None:
-    """Makes `path` hold `content`, all or nothing.
+    """Makes `path` hold `content`, all or nothing; a pipe or a device, as /dev/stdout, is written to and not replaced.
 
     Raises:
         OutputError: the place cannot be written to or is full.
@@ -276,6 +346,10 @@ def write_file(path: str | Path, content: bytes) -> None:
     path = Path(path)
     partial = path.with_name(f".s5-{os.getpid()}-{next(_serial)}.part")
     try:
+        is_special = path.exists() and not (path.is_file() or path.is_dir())
+        if is_special or path.absolute().parent in STREAMS:
+            path.write_bytes(content)
+            return
         try:
             partial.write_bytes(content)
             partial.replace(path)

@@ -1,7 +1,7 @@
 """A data set with references on disk, and the stems that somebody's run made of its mixtures."""
 
-from __future__ import annotations
-
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from s5cli import official
-from s5cli.audio import Samples, read_audio
+from s5cli.audio import Samples, opened, read_audio
 from s5cli.errors import InputError, UsageError
+from s5cli.labels import N_SLOTS
 from s5cli.official import SourceFile
 from s5cli.scene import RATE_HZ
 
 SUFFIXES = (".wav", ".flac")
-EVAL_OUT, ORACLE_TARGET, SOUNDSCAPE = "eval_out", "oracle_target", "soundscape"
+EVAL_OUT, ORACLE_TARGET, SOUNDSCAPE, METADATA = "eval_out", "oracle_target", "soundscape", "metadata"
+CLIP_S = 12.0
+"""Longest recording that the challenge's three slots are meant for; longer ones may have any number of stems."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +36,63 @@ def open_dataset(reference: Path, soundscapes: Path | None = None) -> DataSet:
 
     Raises:
         UsageError: a folder that does not exist, or two mixtures of one name.
-        InputError: no mixtures, no references, or a reference that belongs to no mixture.
+        InputError: no mixtures, no references, a reference that belongs to no mixture, two with one number, or fewer of
+            a soundscape than their numbers, or `metadata/` beside them, tell of.
     """
     oracle = _reference_folder(reference)
     mixtures = _mixtures(soundscapes or oracle.resolve().parent)
-    return DataSet(mixtures, official.read_sources(oracle, mixtures, SUFFIXES))
+    references = official.read_sources(oracle, mixtures, SUFFIXES)
+    _check_complete(oracle, references)
+    return DataSet(mixtures, references)
 
 
-def read_stems(estimates: Path, names: Iterable[str]) -> dict[str, tuple[SourceFile, ...]]:
-    """The stems of each named soundscape, from a run's folder or one with `eval_out/`; none is an empty answer.
+def _check_complete(oracle: Path, references: Mapping[str, Sequence[SourceFile]]) -> None:
+    """A lost reference would make a right stem a false alarm. Numbers begin where those of the set do, at 0 or 1."""
+    numbers = {name: {one.number for one in found if one.number is not None} for name, found in references.items()}
+    first = min((number for found in numbers.values() for number in found), default=0)
+    for name, found in references.items():
+        lacking = sorted(set(range(first, max(numbers[name], default=-1))) - numbers[name])
+        if lacking and len(numbers[name]) == len(found):
+            told = f"there is a number {max(numbers[name])} and no {lacking[0]}"
+            raise InputError(f"{oracle}: references of {name} are missing ({told}); copy them again")
+        path = oracle.resolve().parent / METADATA / f"{name}.json"
+        lost = Counter(_targets(path)) - Counter(one.label for one in found)
+        if lost:
+            names = ", ".join(sorted(lost.elements()))
+            raise InputError(f"{oracle}: references of {name} are missing ({path} names {names} too); copy them again")
+
+
+def _targets(path: Path) -> list[str]:
+    """Classes of the targets that a soundscape's metadata name; none where there are none, or of another form."""
+    try:
+        events = json.loads(path.read_bytes())["events"]
+        return [str(event["label"]) for event in events if event["role"] == "foreground"]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return []
+
+
+def read_stems(estimates: Path, data: DataSet) -> dict[str, tuple[SourceFile, ...]]:
+    """The stems of each soundscape, from a run's folder or one with `eval_out/`; none is an empty answer.
 
     Raises:
         UsageError: the folder does not exist.
-        InputError: the folder holds neither stems nor the record of a run, or a stem that belongs to no mixture.
+        InputError: the folder holds neither stems nor the record of a run, a stem that belongs to no mixture, two with
+            one number, or more of a clip than it has slots.
     """
-    return official.read_sources(_stem_folder(estimates), names, SUFFIXES)
+    stems = official.read_sources(_stem_folder(estimates), data.mixtures, SUFFIXES)
+    for name, found in stems.items():
+        most = max(N_SLOTS, len(data.references[name]))
+        beyond = next((one.path for one in found if (one.number or 0) >= most), None)
+        if (beyond or len(found) > most) and not _is_long(data.mixtures[name]):
+            what = f"one of {len(found)} stems" if beyond is None else "its number is too high"
+            where = beyond or found[-1].path
+            raise InputError(f"{where}: {what}; a clip has {most} slots, counted from 0, so rename or remove it")
+    return stems
+
+
+def _is_long(mixture: Path) -> bool:
+    with opened(mixture) as file:
+        return float(file.frames) > CLIP_S * float(file.samplerate)
 
 
 def recorded(estimates: Path, names: Iterable[str]) -> set[str]:
@@ -108,7 +153,7 @@ def _reference_folder(reference: Path) -> Path:
 
 
 def _holds_audio(folder: Path) -> bool:
-    return any(path.suffix in SUFFIXES for path in folder.iterdir())
+    return any(official.is_audio(path, SUFFIXES) for path in folder.iterdir())
 
 
 def _mixtures(folder: Path) -> dict[str, Path]:

@@ -111,22 +111,18 @@ class Option:
         (2, False)
         """
         value = self._read(given)
-        if value is None:
-            raise UsageError(f"option {name!r} is {given!r}; give {self.expected}")
-        if self.choices and value not in self.choices:
-            raise UsageError(f"option {name!r} is {given!r}{nearest(str(given), map(str, self.choices))}; give"
-                             f" {self.expected}")  # fmt: skip
-        if isinstance(value, int | float) and not self.low <= value <= self.high:
-            raise UsageError(f"option {name!r} is {given!r}; give {self.expected}")
+        is_beyond = isinstance(value, int | float) and not self.low <= value <= self.high
+        if value is None or is_beyond or (self.choices and value not in self.choices):
+            hint = nearest(str(given), map(str, self.choices))
+            raise UsageError(f"option {name!r} is {given!r}{hint}; give {self.expected}")
         return value
 
     def _read(self, given: object) -> Plain | None:
         """None where it cannot be read as the option's type."""
         kind = type(self.default)
         if kind is bool:
-            words = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False}
-            words["0"] = False
-            return words.get(given.lower()) if isinstance(given, str) else given if isinstance(given, bool) else None
+            words = dict.fromkeys(("true", "on", "yes", "1"), True) | dict.fromkeys(("false", "off", "no", "0"), False)
+            return words.get(str(given).lower()) if isinstance(given, str | bool) else None
         if isinstance(given, bool):
             return None
         if kind is float and isinstance(given, int | float):
@@ -222,9 +218,8 @@ def setting(
     values: dict[str, float | Floats] = {name: knob.default for name, knob in knobs.items()}
     for name, value in (given or {}).items():
         _check_known("knob", name, knobs)
-        values[name] = (
-            _table(name, knobs[name], value) if isinstance(value, Mapping) else _number(name, knobs[name], value)
-        )
+        knob = knobs[name]
+        values[name] = _table(name, knob, value) if isinstance(value, Mapping) else _number(name, knob, value)
     known = options or {}
     made: dict[str, Plain] = {name: option.default for name, option in known.items()}
     for name, text in (chosen or {}).items():

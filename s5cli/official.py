@@ -33,10 +33,20 @@ class SourceFile:
 
     path: Path
     label: str
+    number: int | None = None  # in the file's name, where there is one
 
 
-def stem_file_name(soundscape: str, slot: int, label: str) -> str:
-    """Name of the stem file of a slot, counted from 0 over the stems that are written.
+def is_audio(path: Path, suffixes: Collection[str]) -> bool:
+    """Whether a file is called like audio, in any case; hidden ones, as some systems lay beside every file, are not.
+
+    >>> is_audio(Path("a.WAV"), WAV), is_audio(Path("._a.wav"), WAV)
+    (True, False)
+    """
+    return path.suffix.lower() in suffixes and not path.name.startswith(".")
+
+
+def stem_file_name(soundscape: str, slot: int, label: str, file_format: str = "wav") -> str:
+    """Name of the stem file of a slot, counted from 0 over the stems that are written. Submissions hold WAV alone.
 
     Raises:
         UsageError: the label is not one of the 18 classes (silence is never written).
@@ -46,7 +56,7 @@ def stem_file_name(soundscape: str, slot: int, label: str) -> str:
     """
     if label not in CLASSES:
         raise UsageError(f"no stem file can be named after {label!r}: it is not one of the 18 classes")
-    return f"{soundscape}_{slot}_{label}.wav"
+    return f"{soundscape}_{slot}_{label}.{file_format}"
 
 
 def parse_stem_file_name(name: str, soundscape: str, suffixes: Collection[str] = WAV) -> str | None:
@@ -102,45 +112,65 @@ def read_sources(
 ) -> dict[str, tuple[SourceFile, ...]]:
     """The sources of each named soundscape in slot order, which is the plain string order of the file names.
 
-    Where one soundscape's name begins with another's, a file belongs to the longest name that fits.
+    Where one soundscape's name begins with another's, a file belongs to the longest name that fits; `a_1_Speech.wav`,
+    though, is number 1 of `a`, and not one of `a_1` without a number, where all files have numbers.
 
     Raises:
         UsageError: the folder does not exist.
-        InputError: files of these kinds that belong to no soundscape.
+        InputError: files of these kinds that belong to no soundscape, or two of one soundscape with one number.
     """
     sources: dict[str, list[SourceFile]] = {name: [] for name in names}
     strangers = []
-    for path in _files(folder, suffixes):
-        match _owner(path, sources, suffixes):
+    paths = _files(folder, suffixes)
+    numbered = are_numbered(paths)
+    for path in paths:
+        match owner(path, sources, suffixes, numbered):
             case None if not (path.stem.endswith(RESIDUAL) and path.stem[: -len(RESIDUAL)] in sources):
                 strangers.append(path.name)
-            case owner, label:
-                sources[owner].append(SourceFile(path, label))
+            case name, source:
+                sources[name].append(source)
     if strangers:
         raise InputError(
             f"{folder}: {_listed(strangers)}: no such soundscape or class; "
             "sources are named <soundscape>_<number>_<Class> with one of the 18 classes"
         )
+    for files in sources.values():
+        _check_numbers(files)
     return {name: tuple(files) for name, files in sources.items()}
+
+
+def _check_numbers(files: Sequence[SourceFile]) -> None:
+    seen: dict[int, Path] = {}
+    for file in files:
+        if file.number is not None and (other := seen.setdefault(file.number, file.path)) != file.path:
+            raise InputError(f"{other} and {file.path.name} have one number; remove the one that is not meant")
 
 
 def _files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    return sorted((path for path in folder.iterdir() if path.suffix in suffixes and path.is_file()), key=_name)
+    return sorted((path for path in folder.iterdir() if is_audio(path, suffixes) and path.is_file()), key=_name)
 
 
 def _name(path: Path) -> str:
     return path.name
 
 
-def _owner(path: Path, names: Collection[str], suffixes: Collection[str]) -> tuple[str, str] | None:
-    """Soundscape and label. No label holds an underscore, so two owners at most are possible, the longer one first."""
-    unnumbered = path.stem.rpartition("_")[0]
-    for name in (unnumbered, unnumbered.rpartition("_")[0]):
-        label = parse_stem_file_name(path.name, name, suffixes) if name in names else None
+def are_numbered(paths: Iterable[Path]) -> bool:
+    """Whether all sources, by what stands before their labels, may have a number."""
+    ends = [path.stem.rpartition("_") for path in paths]
+    return all(re.search(r"_\d+$", name) for name, _, label in ends if label in CLASSES)
+
+
+def owner(
+    path: Path, names: Collection[str], suffixes: Collection[str], numbered: bool = False
+) -> tuple[str, SourceFile] | None:
+    """The soundscape whose source a file is; of two that are possible the shorter one where files are numbered."""
+    unnumbered, _, number = path.stem.rpartition("_")[0].rpartition("_")
+    for name in sorted((path.stem.rpartition("_")[0], unnumbered), key=len, reverse=not numbered):
+        label = parse_stem_file_name(path.stem + path.suffix.lower(), name, suffixes) if name in names else None
         if label is not None:
-            return name, label
+            return name, SourceFile(path, label, int(number) if name == unnumbered else None)
     return None
 
 

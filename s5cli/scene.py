@@ -66,11 +66,21 @@ class Tags:
 
 
 @dataclass(frozen=True)
+class Tracks:
+    """As `Tags`, of a tagger that says of every track when it sounds."""
+
+    probabilities: Floats  # [b, s, k + 1]
+    activity: Floats  # [b, s, n, k], probability that the class sounds in a frame rather than silence
+
+
+@dataclass(frozen=True)
 class Queries:
     """What is asked of a separator: up to three classes a clip, empty slots last; arrays with a leading clip axis."""
 
     classes: Ints  # [b, s], class index, EMPTY where the slot is unused
     confidence: Floats  # [b, s], 0 where empty
+    sounding: Floats | None = field(default=None, kw_only=True, repr=False)
+    """[b, s, n], 0 or 1, whether each sounds in stretches of 40 ms, where whoever asks knows it."""
 
     @property
     def active(self) -> Bools:  # [b, s]
@@ -96,9 +106,10 @@ class Stem:
     numbers: Mapping[str, float] = field(default_factory=dict)  # what else the system says of it, by name with unit
 
     def save(self, path: str | Path, subtype: Subtype = "PCM_16") -> int:
-        """Writes a mono 32 kHz WAV, all or nothing, as `s5 separate` does; returns how many samples were clipped.
+        """Writes a mono 32 kHz WAV, or FLAC where the name ends so, all or nothing; returns how many samples clipped.
 
         Raises:
+            UsageError: FLAC of samples that it does not hold.
             OutputError: the place cannot be written to or is full.
         """
         n_clipped: int = import_module("s5cli.audio").write_stem(path, self.audio, subtype)  # it builds on this file

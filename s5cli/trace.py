@@ -5,8 +5,6 @@ none of them knows the stages or rules of any system by name. A number's name en
 without a unit is a probability or a share.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

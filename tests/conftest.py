@@ -29,6 +29,17 @@ def seeded() -> None:
             (sys.modules["numpy"].random.seed if name == "numpy" else sys.modules["torch"].manual_seed)(0)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests on a Ray cluster come first: they mostly wait, while the other processes get through the rest."""
+    items.sort(key=lambda item: "test_cluster" not in item.nodeid)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where a run goes; not there yet."""
+    return tmp_path / "out"
+
+
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
     """A folder of that name that all workers see."""
     base = tmp_path_factory.getbasetemp()

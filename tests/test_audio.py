@@ -253,6 +253,24 @@ def test_unwritable_place(tmp_path):
         write_stem(tmp_path / "file" / "a.wav", noise()[0])
 
 
+def test_pipes_and_devices_are_written_to_and_not_replaced(tmp_path):
+    """`--csv /dev/stdout` by an administrator would put a file in the place of the machine's standard output."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_file(tmp_path / "pipe", b"sent")
+    assert os.read(reader, 10) == b"sent"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="full: cannot be written"):
+        write_file(tmp_path / "full", b"x")
+    assert (tmp_path / "full").is_char_device()
+    (tmp_path / "there").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("there")
+    write_file(tmp_path / "link", b"new")
+    assert (tmp_path / "there").read_bytes() == b"old", "a link that somebody put there leads nowhere"
+
+
 def test_full_disk_is_said_in_one_line_and_leaves_the_old_file(tmp_path):
     """A file-size limit stands for the full disk: it cuts the write at the same place, with an error of its own."""
     script = f"""

@@ -92,6 +92,22 @@ def test_a_file_belongs_to_the_longest_name_that_fits(tmp_path: Path) -> None:
     assert owners == dict(zip(files, ["a", "a", "a_1", "a_1", "a_1b", "a"], strict=True))
 
 
+def test_where_all_files_have_numbers_a_number_is_no_part_of_a_name(tmp_path: Path) -> None:
+    """`take.wav` and `take_1.wav` in one run: a stem of the one was scored as one of the other."""
+    touch(tmp_path, "take_0_Speech.wav", "take_1_Cough.wav", "take_1_0_Pour.wav")
+    found = official.read_sources(tmp_path, ["take", "take_1"])
+    assert [source.label for source in found["take"]] == ["Speech", "Cough"]
+    assert [source.label for source in found["take_1"]] == ["Pour"]
+    (tmp_path / "take_1_0_Pour.wav").unlink()
+    assert official.read_sources(tmp_path, ["take", "take_1"])["take_1"] == ()
+
+
+def test_names_that_end_in_numbers_may_be_followed_by_the_label(tmp_path: Path) -> None:
+    touch(tmp_path, "dev_0001_Speech.wav", "dev_0002_Cough.wav")
+    found = official.read_sources(tmp_path, ["dev_0001", "dev_0002"])
+    assert [len(sources) for sources in found.values()] == [1, 1]
+
+
 @pytest.mark.parametrize("stranger", ["b_0_Speech.wav", "a_0_Dog.wav", "a_0_silence.wav", "a.wav", "ab_0_Speech.wav"])
 def test_files_that_belong_to_no_soundscape_are_named(tmp_path: Path, stranger: str) -> None:
     touch(tmp_path, "a_0_Speech.wav", stranger)

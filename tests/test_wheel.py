@@ -15,20 +15,18 @@ SYSTEM = "tagging-driven-compact"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
+    folder = tmp_path_factory.mktemp("wheel")  # hatchling builds it, whom pip would call
     command = [
         sys.executable,
         "-m",
-        "pip",
+        "hatchling",
+        "build",
+        "-t",
         "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
+        "-d",
         str(folder),
-        str(ROOT),
     ]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return next(folder.glob("s5cli-*.whl"))
 
 

@@ -1,7 +1,5 @@
 """Separators that are asked for several slots at once: scenes and queries to one waveform a slot."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol, Self
 

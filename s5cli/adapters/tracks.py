@@ -1,7 +1,5 @@
 """Taggers with one softmax over 18 classes and silence per track: scenes to tags."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol, Self
 
@@ -66,7 +64,7 @@ class TrackTagger:
 
     @torch.inference_mode()
     def _forward(self, waveform: Tensor) -> Floats:
-        logits: Floats = self.network(waveform.to(self.device, torch.float32)).double().cpu().numpy()
+        logits: Floats = self.network(waveform.to(self.device, torch.float32)).cpu().double().numpy()
         return logits
 
 

@@ -9,15 +9,14 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from s5cli.errors import InputError, OutputError, UsageError
 from s5cli.weights.registry import is_inside
 
 MOST_MEMBERS = 100_000
-MOST_GROWTH = (
-    200  # of a zip that unpacks to more than this; stems of digital silence shrink a thousandfold, sets do not
-)
+MOST_GROWTH = 200  # of a zip that unpacks to a gigabyte; stems of digital silence shrink a thousandfold, sets do not
 GROWTH_MATTERS_BYTES = 1 << 30
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 FILE_MODE = (stat.S_IFREG | 0o644) << 16
@@ -88,10 +87,8 @@ def folder_files(folder: Path) -> Files:
             folders.add(name)
         else:
             sizes[name] = path.stat().st_size
-    read = _FolderReader(folder)
-    return Files(
-        folder.resolve().name, str(folder), dict(sorted(sizes.items())), frozenset(folders), tuple(links), read
-    )
+    sizes, read = dict(sorted(sizes.items())), partial(_read_file, folder)
+    return Files(folder.resolve().name, str(folder), sizes, frozenset(folders), tuple(links), read)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -100,15 +97,11 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in [*folders, *sorted(files)] if not name.startswith("."))
 
 
-@dataclass(frozen=True)
-class _FolderReader:
-    folder: Path
-
-    def __call__(self, path: str) -> bytes:
-        try:
-            return (self.folder / path).read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot be read ({error.strerror or error})") from error
+def _read_file(folder: Path, path: str) -> bytes:
+    try:
+        return (folder / path).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror or error})") from error
 
 
 # --- zips -------------------------------------------------------------------------------------------------------------
@@ -139,19 +132,15 @@ def _zip_tree(zipped: zipfile.ZipFile, path: Path) -> Files:
     sizes = {info.filename: info.file_size for info in members if not info.is_dir()}
     for name in (*sizes, *tuple(folders)):
         folders.update(str(parent) for parent in PurePosixPath(name).parents if parent.name)
-    return Files(path.name, str(path), sizes, frozenset(folders), (), _ZipReader(zipped))
+    return Files(path.name, str(path), sizes, frozenset(folders), (), partial(_read_member, zipped))
 
 
-@dataclass(frozen=True)
-class _ZipReader:
-    zipped: zipfile.ZipFile
-
-    def __call__(self, path: str) -> bytes:
-        """Python reads as many bytes as the member announces and no more, so its size bounds the memory."""
-        try:
-            return self.zipped.read(path)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-            raise InputError(f"damaged in its zip ({error})") from error
+def _read_member(zipped: zipfile.ZipFile, path: str) -> bytes:
+    """Python reads as many bytes as the member announces and no more, so its size bounds the memory."""
+    try:
+        return zipped.read(path)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        raise InputError(f"damaged in its zip ({error})") from error
 
 
 def _check_members(zipped: zipfile.ZipFile, path: Path) -> None:

@@ -1,7 +1,5 @@
 """How many multiply-adds a system's networks take for a clip."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -50,7 +48,7 @@ def _built(part: PartEntry) -> Part:
     path = fetch.locate(part.file)
     if path is None:
         raise WeightsError(f"weights {part.file.name!r} are not on this machine; fetch them and package again")
-    adapter: Part = build.resolve(part.adapter)(build.load_network(part, path), device="cpu", **part.options)
+    adapter: Part = build.adapter_of(part)(build.load_network(part, path), device="cpu", **part.options)
     return adapter
 
 

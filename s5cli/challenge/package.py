@@ -10,11 +10,8 @@ More systems of a team go into the same `out` and the same `task4.zip`. Source: 
 layout of the package is inferred from its description.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +24,9 @@ from s5cli.challenge.label import TASK, Label, ZipName
 from s5cli.challenge.macs import Macs, count
 from s5cli.challenge.runs import FinishedRun, check_alike, check_submittable, dev_results, eval_results, read_run
 from s5cli.dataset import EVAL_OUT
-from s5cli.errors import InputError, OutputError, UsageError, WeightsError
+from s5cli.errors import InputError, UsageError, WeightsError
 from s5cli.official import DevResults, EvalResults
+from s5cli.run.faults import writing
 from s5cli.run.staging import staging
 from s5cli.score.evaluate import Progress
 
@@ -115,7 +113,7 @@ def package(order: Order, progress: Progress = iter) -> Packaged:
     evaluated, scored = eval_results(run), dev_results(dev_run, order.dev_reference, progress)
     macs, warnings = _macs(run.about.system)
     content = meta.composed(_facts(order.label, scored, macs), answers)
-    with staging(order.out_dir) as stage, _writing(order.out_dir):
+    with staging(order.out_dir) as stage, writing(order.out_dir):
         _write_folder(stage, run, evaluated, scored)
         _write_system(stage, order, meta.dumps(content, [macs.note] if macs else []))
         _publish(stage, order)
@@ -199,14 +197,6 @@ def _facts(label: Label, scored: DevResults, macs: Macs | None) -> meta.Facts:
 
 
 # --- write ------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _writing(out_dir: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{out_dir}: cannot be written to ({error.strerror or error})") from error
 
 
 def _write_folder(stage: Path, run: FinishedRun, evaluated: EvalResults, scored: DevResults) -> None:

@@ -1,7 +1,5 @@
 """What finished runs tell a submission: whether they may be submitted, and the two result files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +15,8 @@ from s5cli.run.record import RUN_FILE, About, ClipReport, read_folder
 from s5cli.scene import RATE_HZ
 from s5cli.score.evaluate import Progress, evaluate, official_results
 
-SUBMITTED = ("PCM_16", 1, RATE_HZ)
-"""Sample format, channels and rate of a submitted stem."""
+SUBMITTED = ("WAV", "PCM_16", 1, RATE_HZ)
+"""File and sample format, channels and rate of a submitted stem."""
 _CONFIG = ("system", "weights", "knobs", "options", "channel_order", "resample", "subtype", "fingerprint", "versions")
 """What of `run.json` is told to the organisers: how stems were made, not where and when."""
 _IDENTITY = ("system", "weights", "knobs", "options", "window_s")
@@ -83,17 +81,18 @@ def check_submittable(run: FinishedRun) -> None:
             found = _format(run.folder / stem.file)
             if found != SUBMITTED:
                 raise InputError(
-                    f"{run.folder / stem.file}: {found[0]}, {found[1]} channels, {found[2]} Hz; a submission takes"
-                    f" {SUBMITTED[0]}, 1 channel, {RATE_HZ} Hz; separate again with --subtype {SUBMITTED[0]}"
+                    f"{run.folder / stem.file}: {found[0]}, {found[1]}, {found[2]} channels, {found[3]} Hz; a"
+                    f" submission takes WAV, PCM_16, 1 channel, {RATE_HZ} Hz; separate again with --format wav"
+                    f" --subtype {SUBMITTED[1]}"
                 )
 
 
-def _format(path: Path) -> tuple[str, int, int]:
+def _format(path: Path) -> tuple[str, str, int, int]:
     try:
         info = soundfile.info(path)
     except soundfile.LibsndfileError as error:
         raise InputError(f"{path}: not audio, or damaged ({error.error_string.rstrip('.')}); {_CONTINUE}") from error
-    return info.subtype, info.channels, info.samplerate
+    return info.format, info.subtype, info.channels, info.samplerate
 
 
 def check_alike(run: FinishedRun, dev_run: FinishedRun) -> None:

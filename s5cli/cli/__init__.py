@@ -17,10 +17,12 @@ from s5cli.cli import (
     doctor,
     download,
     evaluate,
+    export,
     grouped,
     package,
     report,
     separate,
+    stream,
     study,
     synth,
     systems,
@@ -56,6 +58,7 @@ def s5(
 
 
 app.command(cls=grouped.GroupedCommand, epilog=separate.EXAMPLES)(separate.separate)
+app.command()(stream.stream)
 app.command()(evaluate.evaluate)
 app.command()(compare.compare)
 app.command()(report.report)
@@ -63,6 +66,7 @@ app.command()(package.package)
 app.command()(validate.validate)
 app.command()(systems.systems)
 app.command()(download.download)
+app.command()(export.export)
 app.add_typer(weights.app, name="weights")
 app.command()(synth.synth)
 app.command()(train.train)
@@ -84,9 +88,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     sys.unraisablehook = _raise_again
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # else there is none
-            stream.reconfigure(errors="backslashreplace")  # for what its encoding lacks, and names that are not UTF-8
+    for console in (sys.stdout, sys.stderr):
+        if isinstance(console, io.TextIOWrapper):  # else there is none
+            console.reconfigure(errors="backslashreplace")  # for what its encoding lacks, and names not in UTF-8
     sys.exit(exit_code(sys.argv[1:]))
 
 

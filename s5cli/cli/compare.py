@@ -4,27 +4,25 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of stems, as for `s5 evaluate`.")],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another, of the same clips.")],
+    run_a: Annotated[Path, Argument(metavar="RUN_A", help="Folder of stems, as for `s5 evaluate`.")],
+    run_b: Annotated[Path, Argument(metavar="RUN_B", help="Another, of the same clips.")],
     reference: Annotated[
-        Path, typer.Option("--reference", help="Folder of reference sources, or a data set with oracle_target/.")
+        Path, Option("--reference", help="Folder of reference sources, or a data set with oracle_target/.")
     ],
     soundscapes: Annotated[
-        Path | None, typer.Option("--soundscapes", help="Folder of the mixtures (soundscape/ beside the references).")
+        Path | None, Option("--soundscapes", help="Folder of the mixtures (soundscape/ beside the references).")
     ] = None,
     common: Annotated[
-        bool, typer.Option("--common", help="Compare the clips that both runs cover, where these differ.")
+        bool, Option("--common", help="Compare the clips that both runs cover, where these differ.")
     ] = False,
-    top: Annotated[int, typer.Option(metavar="N", min=0, help="Clips to list that moved most.")] = 10,
-    resamples: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Resamples for the intervals; 0 draws none.")
-    ] = 2000,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the resamples.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, every clip included.")] = False,
+    top: Annotated[int, Option(metavar="N", min=0, help="Clips to list that moved most.")] = 10,
+    resamples: Annotated[int, Option(metavar="N", min=0, help="Resamples for the intervals; 0 draws none.")] = 2000,
+    seed: Annotated[int, Option(metavar="N", min=0, help="Seed of the resamples.")] = 0,
+    as_json: Annotated[bool, Option("--json", help="Print everything as JSON, every clip included.")] = False,
 ) -> None:
     """Compare two runs clip by clip: RUN_B minus RUN_A.
 

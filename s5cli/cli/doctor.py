@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from s5cli.errors import printable
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False) -> None:
+def doctor(as_json: Annotated[bool, Option("--json", help="Print JSON to stdout.")] = False) -> None:
     """Report what this machine has, and in the last line whether `s5 separate` runs on it.
 
     Versions of torch and ONNX Runtime, devices, memory, disk, extras, folders, weights, accepted licences, threads.
@@ -51,6 +51,7 @@ def _torch() -> dict[str, Any]:
         "version": torch.__version__,
         "built_for_cuda": torch.version.cuda,
         "gpus": [_gpu(index) for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else [],
+        "mps": torch.backends.mps.is_available(),
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
     }
@@ -87,6 +88,7 @@ EXTRAS = {
     "train": ("lightning", "pyroomacoustics", "h5py", "tensorboard"),
     "plots": ("matplotlib",),
     "cluster": ("ray",),
+    "onnx": ("onnx",),
 }
 
 
@@ -134,7 +136,7 @@ def _verdict(found: Mapping[str, Any]) -> str:
                 troubles.append(f"little {what.split('_')[0]} ({where}): {size_gib} GiB")
     if troubles:
         return f"verdict: {len(troubles)} in the way: {'; '.join(troubles)}"
-    gpus = [gpu["device"] for gpu in found["torch"]["gpus"]]
+    gpus = [gpu["device"] for gpu in found["torch"]["gpus"]] or ["mps"] * found["torch"]["mps"]
     return f"verdict: ready; `s5 separate` runs on {', '.join(gpus) or 'the CPU'} with the embedded networks"
 
 

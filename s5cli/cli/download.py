@@ -3,21 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 
 def download(
-    system: Annotated[str, typer.Argument(help="A name of `s5 systems`.")],
-    accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Accept the licences of the weights.")
-    ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Only say whether everything is here.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be fetched, and touch nothing.")] = False,
+    system: Annotated[str, Argument(help="A name of `s5 systems`.")],
+    accept_licence: Annotated[bool, Option("--accept-licence", help="Accept the licences of the weights.")] = False,
+    offline: Annotated[bool, Option("--offline", help="Only say whether everything is here.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print what would be fetched, and touch nothing.")] = False,
     file: Annotated[
-        list[str] | None,
-        typer.Option("--file", metavar="NAME=PATH", help="Take this file, or the zip it is in, instead."),
+        list[str] | None, Option("--file", metavar="NAME=PATH", help="Take this file, or the zip it is in, instead.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Fetch the weights of a system."""
     import sys

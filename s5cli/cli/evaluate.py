@@ -5,28 +5,26 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 
 def evaluate(
     estimates: Annotated[
-        Path, typer.Argument(help="Folder of stems <soundscape>_<slot>_<Class>.wav, or a folder with eval_out/.")
+        Path, Argument(help="Folder of stems <soundscape>_<slot>_<Class>.wav, or a folder with eval_out/.")
     ],
     reference: Annotated[
-        Path, typer.Option("--reference", help="Folder of reference sources, or a data set with oracle_target/.")
+        Path, Option("--reference", help="Folder of reference sources, or a data set with oracle_target/.")
     ],
     soundscapes: Annotated[
-        Path | None, typer.Option("--soundscapes", help="Folder of the mixtures (soundscape/ beside the references).")
+        Path | None, Option("--soundscapes", help="Folder of the mixtures (soundscape/ beside the references).")
     ] = None,
-    resamples: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Resamples for the intervals; 0 draws none.")
-    ] = 2000,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the resamples.")] = 0,
+    resamples: Annotated[int, Option(metavar="N", min=0, help="Resamples for the intervals; 0 draws none.")] = 2000,
+    seed: Annotated[int, Option(metavar="N", min=0, help="Seed of the resamples.")] = 0,
     plots: Annotated[
-        Path | None, typer.Option("--plots", metavar="DIR", help="Also draw classes, confusion and targets there.")
+        Path | None, Option("--plots", metavar="DIR", help="Also draw classes, confusion and targets there.")
     ] = None,
-    plots_as: Annotated[Literal["png", "svg", "pdf"], typer.Option("--plots-as", help="Kind of picture.")] = "png",
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, every clip included.")] = False,
+    plots_as: Annotated[Literal["png", "svg", "pdf"], Option("--plots-as", help="Kind of picture.")] = "png",
+    as_json: Annotated[bool, Option("--json", help="Print everything as JSON, every clip included.")] = False,
 ) -> None:
     """Score stems against references, beside the answers that need no separation.
 

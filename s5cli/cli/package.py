@@ -3,39 +3,36 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 
 def package(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of s5 separate on the evaluation set.")],
+    run: Annotated[Path, Argument(metavar="RUN", help="Output folder of s5 separate on the evaluation set.")],
     dev_run: Annotated[
-        Path, typer.Option("--dev-run", metavar="DIR", help="The same of the development test set, for the scores.")
+        Path, Option("--dev-run", metavar="DIR", help="The same of the development test set, for the scores.")
     ],
-    author: Annotated[str, typer.Option(metavar="LASTNAME", help="Last name of the corresponding author.")],
-    affiliation: Annotated[str, typer.Option(metavar="ABBREV", help="Institute, at most 10 characters.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for everything; one for a team.")],
-    index: Annotated[int, typer.Option(metavar="N", help="Number of the system, 1 to 4.")] = 1,
+    author: Annotated[str, Option(metavar="LASTNAME", help="Last name of the corresponding author.")],
+    affiliation: Annotated[str, Option(metavar="ABBREV", help="Institute, at most 10 characters.")],
+    out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Folder for everything; one for a team.")],
+    index: Annotated[int, Option(metavar="N", help="Number of the system, 1 to 4.")] = 1,
     dev_reference: Annotated[
-        Path | None,
-        typer.Option("--dev-reference", metavar="DIR", help="References (those beside the mixtures of DEV_RUN)."),
+        Path | None, Option("--dev-reference", metavar="DIR", help="References (those beside the mixtures of DEV_RUN).")
     ] = None,
     audio_url: Annotated[
-        str | None, typer.Option("--audio-url", metavar="URL", help="Where the zip of stems can be downloaded.")
+        str | None, Option("--audio-url", metavar="URL", help="Where the zip of stems can be downloaded.")
     ] = None,
-    report_pdf: Annotated[
-        Path | None, typer.Option("--report-pdf", metavar="FILE", help="The technical report.")
-    ] = None,
+    report_pdf: Annotated[Path | None, Option("--report-pdf", metavar="FILE", help="The technical report.")] = None,
     meta: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Take the answers of this meta file, say of another system.")
+        Path | None, Option(metavar="FILE", help="Take the answers of this meta file, say of another system.")
     ] = None,
     zip_name: Annotated[
         Literal["readme", "script"],
-        typer.Option(help="<label>_out.zip, as the official README says, or <label>.zip, as its script does."),
+        Option(help="<label>_out.zip, as the official README says, or <label>.zip, as its script does."),
     ] = "readme",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace it; answers in the meta file, URL and report stay.")
+        bool, Option("--overwrite", help="Replace it; answers in the meta file, URL and report stay.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """Package finished runs as a submission.
 

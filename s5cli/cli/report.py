@@ -5,29 +5,29 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="What `s5 separate -o` was given; need not be finished.")],
+    run: Annotated[Path, Argument(metavar="RUN", help="What `s5 separate -o` was given; need not be finished.")],
     reference: Annotated[
-        Path | None, typer.Option("--reference", help="Folder of reference sources, or a data set with oracle_target/.")
+        Path | None, Option("--reference", help="Folder of reference sources, or a data set with oracle_target/.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="The report's folder (RUN_report beside RUN).")
+        Path | None, Option("--out", "-o", metavar="DIR", help="The report's folder (RUN_report beside RUN).")
     ] = None,
     soundscapes: Annotated[
-        Path | None, typer.Option("--soundscapes", help="Folder of the mixtures, if they are not where they were.")
+        Path | None, Option("--soundscapes", help="Folder of the mixtures, if they are not where they were.")
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", metavar="N", help="Processes that draw.")] = 1,
+    workers: Annotated[int, Option("--workers", metavar="N", help="Processes that draw.")] = 1,
     low_confidence: Annotated[
-        float, typer.Option("--low-confidence", metavar="P", help="Flag stems with a confidence below this.")
+        float, Option("--low-confidence", metavar="P", help="Flag stems with a confidence below this.")
     ] = 0.5,
     link: Annotated[
-        bool, typer.Option("--link", help="Leave stems and references where they are; the report cannot move alone.")
+        bool, Option("--link", help="Leave stems and references where they are; the report cannot move alone.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the clips with flags and scores as JSON.")] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace an earlier report.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the clips with flags and scores as JSON.")] = False,
 ) -> None:
     """Make a folder of pages that show and play every clip of a run. Open its index.html; no server is needed.
 

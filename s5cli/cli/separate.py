@@ -1,9 +1,10 @@
 """`s5 separate`: recordings to labelled stems."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 EXAMPLES = """\b
 Examples:
@@ -12,119 +13,72 @@ Examples:
   s5 separate evaluation_set -o run --system baseline-4ch --device cuda:0,cuda:1
 """
 DEFAULT_OUT = "separated"
-SYSTEM, INPUT, OUTPUT, SHOWN = "System", "Recordings", "Results", "What is shown"
-MACHINE, WEIGHTS = "Machine", "Weights"
+TITLES = ("System", "Recordings", "Results", "What is shown", "Machine", "Weights")
+SYSTEM, INPUT, OUTPUT, SHOWN, MACHINE, WEIGHTS = (partial(Option, rich_help_panel=title) for title in TITLES)
+"""Groups of options."""
 
 
 def separate(
     mixtures: Annotated[
-        list[Path], typer.Argument(metavar="MIXTURE", help="Recordings, or folders of them (or of a soundscape/).")
+        list[Path], Argument(metavar="MIXTURE", help="Recordings, or folders of them (or of a soundscape/).")
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
+        OUTPUT(
             "--out",
             "-o",
             metavar="DIR",
             help="Folder for stems, JSON and run.json; else separated/<system>.",
-            rich_help_panel=OUTPUT,
             show_default=False,
         ),
     ] = None,
-    subtype: Annotated[
-        Literal["PCM_16", "PCM_24", "FLOAT"], typer.Option(help="Sample format of stems.", rich_help_panel=OUTPUT)
-    ] = "PCM_16",
-    residual: Annotated[
-        bool,
-        typer.Option("--residual", help="Also write what no stem holds: <clip>_residual.wav.", rich_help_panel=OUTPUT),
-    ] = False,
-    csv: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="FILE", help="Also write a table, one row a stem.", rich_help_panel=OUTPUT),
-    ] = None,
+    subtype: Annotated[Literal["PCM_16", "PCM_24", "FLOAT"], OUTPUT(help="Sample format of stems.")] = "PCM_16",
+    file_format: Annotated[Literal["wav", "flac"], OUTPUT("--format", help="Of stems; submissions take wav.")] = "wav",
+    residual: Annotated[bool, OUTPUT("--residual", help="Also write what no stem holds: <clip>_residual.wav.")] = False,
+    csv: Annotated[Path | None, OUTPUT("--csv", metavar="FILE", help="Also write a table, one row a stem.")] = None,
     restart: Annotated[
-        bool,
-        typer.Option(
-            "--restart", "--overwrite", help="Begin again and replace results of earlier calls.", rich_help_panel=OUTPUT
-        ),
+        bool, OUTPUT("--restart", "--overwrite", help="Begin again and replace results of earlier calls.")
     ] = False,
     verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify", help="Compare every byte of what earlier calls wrote; else samples.", rich_help_panel=OUTPUT
-        ),
+        bool, OUTPUT("--verify", help="Compare every byte of what earlier calls wrote; else samples.")
     ] = False,
     system: Annotated[
-        str, typer.Option(metavar="NAME", help="One of `s5 systems`.", rich_help_panel=SYSTEM)
+        str, SYSTEM(metavar="NAME", help="One of `s5 systems`.")
     ] = "tagging-driven-compact",  # api.DEFAULT_SYSTEM, whose module needs numpy
     labels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B,C",
-            help="Separate these classes, whatever the taggers think: Speech,Speech.",
-            rich_help_panel=SYSTEM,
-        ),
+        str | None, SYSTEM(metavar="A,B,C", help="Separate these classes, whatever the taggers think: Speech,Speech.")
     ] = None,
     option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Option of the system; may be repeated.", rich_help_panel=SYSTEM),
+        list[str] | None, SYSTEM(metavar="NAME=VALUE", help="Option of the system; may be repeated.")
     ] = None,
     thresholds: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="TOML file with a table [knobs] of thresholds.", rich_help_panel=SYSTEM),
+        Path | None, SYSTEM(metavar="FILE", help="TOML file with a table [knobs] of thresholds.")
     ] = None,
     force_thresholds: Annotated[
-        bool,
-        typer.Option(
-            "--force-thresholds",
-            help="Take thresholds made for another system or with other weights.",
-            rich_help_panel=SYSTEM,
-        ),
+        bool, SYSTEM("--force-thresholds", help="Take thresholds made for another system or with other weights.")
     ] = False,
     window: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|none|S",
-            help="Recordings over 1.2 S seconds go in windows of S; auto: 10.",
-            rich_help_panel=SYSTEM,
-        ),
+        str, SYSTEM(metavar="auto|none|S", help="Recordings over 1.2 S seconds go in windows of S; auto: 10.")
     ] = "auto",
-    channel_order: Annotated[
-        Literal["acn", "fuma"], typer.Option(help="acn: W, Y, Z, X (SN3D); fuma: W, X, Y, Z.", rich_help_panel=INPUT)
-    ] = "acn",
-    resample: Annotated[
-        bool, typer.Option("--resample", help="Convert other sample rates to 32 kHz.", rich_help_panel=INPUT)
-    ] = False,
+    channel_order: Annotated[Literal["acn", "fuma"], INPUT(help="acn: W, Y, Z, X (SN3D); fuma: W, X, Y, Z.")] = "acn",
+    resample: Annotated[bool, INPUT("--resample", help="Convert other sample rates to 32 kHz.")] = False,
+    first_order: Annotated[bool, INPUT("--first-order", help="Of 9, 16, … channels take the first four.")] = False,
     device: Annotated[
-        str,
-        typer.Option(
-            help="auto, cpu, cuda or cuda:N; several with commas share the clips: cuda:0,cuda:1.",
-            rich_help_panel=MACHINE,
-        ),
+        str, MACHINE(help="auto, cpu, mps, cuda or cuda:N; several with commas share the clips: cuda:0,cuda:1.")
     ] = "auto",
-    batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Clips that go through together.", rich_help_panel=MACHINE)
-    ] = 4,
-    cluster: Annotated[
-        Literal["ray"] | None, typer.Option(help="Spread the run over a Ray cluster's GPUs.", rich_help_panel=MACHINE)
-    ] = None,
-    cluster_address: Annotated[
-        str | None, typer.Option(help="host:port or auto; else RAY_ADDRESS or local.", rich_help_panel=MACHINE)
-    ] = None,
-    cluster_workers: Annotated[
-        int | None, typer.Option(min=1, help="By default one for each GPU.", rich_help_panel=MACHINE)
-    ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.", rich_help_panel=WEIGHTS)] = False,
-    accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Accept the licences of downloads.", rich_help_panel=WEIGHTS)
-    ] = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show what every stage said of each query.", rich_help_panel=SHOWN)
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.", rich_help_panel=SHOWN)] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.", rich_help_panel=SHOWN)
-    ] = False,
+    precision: Annotated[
+        Literal["fp32", "tf32", "bf16", "fp16"], MACHINE(help="Of the networks' arithmetic; tf32 needs CUDA.")
+    ] = "fp32",
+    engine: Annotated[Literal["torch", "onnx"], MACHINE(help="What computes: PyTorch or ONNX Runtime.")] = "torch",
+    batch_size: Annotated[int, MACHINE(metavar="N", min=1, help="Clips that go through together.")] = 4,
+    cluster: Annotated[Literal["ray"] | None, MACHINE(help="Spread the run over a Ray cluster's GPUs.")] = None,
+    cluster_address: Annotated[str | None, MACHINE(help="host:port or auto; else RAY_ADDRESS or local.")] = None,
+    cluster_workers: Annotated[int | None, MACHINE(min=1, help="By default one for each GPU.")] = None,
+    offline: Annotated[bool, WEIGHTS("--offline", help="Download nothing.")] = False,
+    accept_licence: Annotated[bool, WEIGHTS("--accept-licence", help="Accept the licences of downloads.")] = False,
+    explain: Annotated[bool, SHOWN("--explain", help="Show what every stage said of each query.")] = False,
+    as_json: Annotated[bool, SHOWN("--json", help="Print JSON to stdout.")] = False,
+    quiet: Annotated[bool, SHOWN("--quiet", "-q", help="Show warnings and errors only.")] = False,
 ) -> None:
     """Separate recordings into labelled stems.
 
@@ -140,7 +94,9 @@ def separate(
     spread = chosen(cluster, cluster_address, cluster_workers, device)
     options_given = read_options(option or ())
     window_s = plan.parse_window(window)
-    options = plan.Options(plan.parse_labels(labels), batch_size, subtype, window_s, restart, verify, residual)
+    options = plan.Options(
+        plan.parse_labels(labels), batch_size, subtype, window_s, restart, verify, residual, file_format
+    )
     if csv is not None:
         table.check_place(csv)
     planned = plan.plan(mixtures, out or _default_out(system), options)
@@ -151,10 +107,13 @@ def separate(
             thresholds,
             channel_order=channel_order,
             resample=resample,
+            first_order=first_order,
             offline=offline,
             accept_licence=accept_licence,
             force_thresholds=force_thresholds,
             options=options_given,
+            precision=precision,
+            engine=engine,
         )
         for one in (device if spread is None else "cpu").split(",")
     ]

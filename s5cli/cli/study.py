@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from s5cli.cli.tune import ProgressLine
 
@@ -14,24 +15,24 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="What each part of a system is worth, on data with references.", no_args_is_help=True)
 
-Data = Annotated[Path, typer.Argument(help="Data set: a folder with soundscape/ and oracle_target/.")]
-Clips = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N clips, by name.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Clips that go through networks together.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON, every class and clip included.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
+Data = Annotated[Path, Argument(help="Data set: a folder with soundscape/ and oracle_target/.")]
+Clips = Annotated[int | None, Option(metavar="N", min=1, help="Only the first N clips, by name.")]
+Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:N or mps.")]
+BatchSize = Annotated[int, Option(metavar="N", min=1, help="Clips that go through networks together.")]
+AsJson = Annotated[bool, Option("--json", help="Print everything as JSON, every class and clip included.")]
+Offline = Annotated[bool, Option("--offline", help="Download nothing.")]
 SystemOption = Annotated[
-    list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Option of the system; may be repeated.")
+    list[str] | None, Option("--option", metavar="NAME=VALUE", help="Option of the system; may be repeated.")
 ]
-Accept = Annotated[bool, typer.Option("--accept-licence", help="Accept the licences of weights to be downloaded.")]
+Accept = Annotated[bool, Option("--accept-licence", help="Accept the licences of weights to be downloaded.")]
 
 
 @app.command()
 def oracle(
     data: Data,
-    system: Annotated[list[str] | None, typer.Option(help="One of `s5 systems`; may be repeated.")] = None,
+    system: Annotated[list[str] | None, Option(help="One of `s5 systems`; may be repeated.")] = None,
     classes: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="Only these classes are named, references of others missed.")
+        str | None, Option(metavar="A,B,…", help="Only these classes are named, references of others missed.")
     ] = None,
     option: SystemOption = None,
     clips: Clips = None,
@@ -57,15 +58,15 @@ def oracle(
 @app.command()
 def ablation(
     data: Data,
-    system: Annotated[str, typer.Option(metavar="NAME", help="One of `s5 systems`.")] = "tagging-driven-compact",
-    tuned: Annotated[bool, typer.Option("--tuned", help="Tune thresholds too, with cross-validation.")] = False,
-    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where evidence is kept.")] = None,
-    folds: Annotated[int, typer.Option(metavar="N", min=2, help="Folds of the cross-validation.")] = 5,
+    system: Annotated[str, Option(metavar="NAME", help="One of `s5 systems`.")] = "tagging-driven-compact",
+    tuned: Annotated[bool, Option("--tuned", help="Tune thresholds too, with cross-validation.")] = False,
+    cache: Annotated[Path | None, Option(metavar="DIR", help="Where evidence is kept.")] = None,
+    folds: Annotated[int, Option(metavar="N", min=2, help="Folds of the cross-validation.")] = 5,
     max_new_lists: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Query lists that a search may newly ask (2 a clip).")
+        int | None, Option(metavar="N", min=0, help="Query lists that a search may newly ask (2 a clip).")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processes that replay settings (one for each core).")
+        int | None, Option(metavar="N", min=1, help="Processes that replay settings (one for each core).")
     ] = None,
     option: SystemOption = None,
     clips: Clips = None,

@@ -4,48 +4,50 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(help="Folder that receives soundscape/, oracle_target/ and metadata/.")],
-    sources: Annotated[Path, typer.Option("--sources", help="DIR/SPLIT/CLASS/… or DIR/sound_event/SPLIT/CLASS/….")],
-    split: Annotated[str, typer.Option("--split", help="Which part of the material.")] = "train",
-    count: Annotated[int, typer.Option("--count", help="How many mixtures.")] = 10,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Mixture i depends on this and on i only.")] = 0,
-    duration_s: Annotated[float, typer.Option("--duration-s", help="Length of a mixture.")] = 10.0,
-    n_foreground: Annotated[str, typer.Option("--n-foreground", help="Fewest,most targets of a mixture.")] = "0,3",
+    out: Annotated[Path, Argument(help="Folder that receives soundscape/, oracle_target/ and metadata/.")],
+    sources: Annotated[Path, Option("--sources", help="DIR/SPLIT/CLASS/… or DIR/sound_event/SPLIT/CLASS/….")],
+    split: Annotated[str, Option("--split", help="Which part of the material.")] = "train",
+    fold: Annotated[str | None, Option("--fold", help="K/N: only this part of the split's sources.")] = None,
+    count: Annotated[int, Option("--count", help="How many mixtures.")] = 10,
+    seed: Annotated[int, Option("--seed", min=0, help="Mixture i depends on this and on i only.")] = 0,
+    duration_s: Annotated[float, Option("--duration-s", help="Length of a mixture.")] = 10.0,
+    n_foreground: Annotated[str, Option("--n-foreground", help="Fewest,most targets of a mixture.")] = "0,3",
     zero_target_share: Annotated[
-        float | None, typer.Option("--zero-target-share", help="Share of mixtures without any target.")
+        float | None, Option("--zero-target-share", help="Share of mixtures without any target.")
     ] = None,
     rooms: Annotated[
-        Path | None, typer.Option("--rooms", help="SOFA files or tables of responses (room_ir/ beside the sources).")
+        Path | None, Option("--rooms", help="SOFA files or tables of responses (room_ir/ beside the sources).")
     ] = None,
-    noise: Annotated[Path | None, typer.Option("--noise", help="Backgrounds (noise/ beside the sources).")] = None,
+    noise: Annotated[Path | None, Option("--noise", help="Backgrounds (noise/ beside the sources).")] = None,
     interference: Annotated[
-        Path | None, typer.Option("--interference", help="Non-target sounds (interference/ beside the sources).")
+        Path | None, Option("--interference", help="Non-target sounds (interference/ beside the sources).")
     ] = None,
     simulated_rooms: Annotated[
-        float,
-        typer.Option("--simulated-rooms", help="Share of mixtures in simulated rooms; 1 where there are no others."),
+        float, Option("--simulated-rooms", help="Share of mixtures in simulated rooms; 1 where there are no others.")
     ] = 0.0,
-    workers: Annotated[int, typer.Option("--workers", help="Processes; the files do not depend on it.")] = 1,
-    name_prefix: Annotated[str, typer.Option("--name-prefix", help="Names are PREFIX_0000 and so on.")] = "clip",
+    workers: Annotated[int, Option("--workers", help="Processes; the files do not depend on it.")] = 1,
+    name_prefix: Annotated[str, Option("--name-prefix", help="Names are PREFIX_0000 and so on.")] = "clip",
     from_metadata: Annotated[
-        Path | None, typer.Option("--from-metadata", help="Rebuild the mixtures of this metadata/ folder instead.")
+        Path | None, Option("--from-metadata", help="Rebuild the mixtures of this metadata/ folder instead.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the mixtures made in OUT before.")] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace the mixtures made in OUT before.")] = False,
 ) -> None:
     """Make 4-channel mixtures with labelled references from recordings, in the official folder layout.
 
     Scenes follow the DCASE 2026 Task 4 data: up to three targets and two interfering sounds in one room over a diffuse
-    background, references being the direct sound at channel 0. 32 kHz, 16-bit WAV.
+    background, references being the direct sound at channel 0. 32 kHz, 16-bit WAV. The same call again goes on where
+    an earlier one was stopped.
     """
     from tqdm import tqdm
 
-    from s5cli.synth.library import Library
+    from s5cli.errors import UsageError
+    from s5cli.synth.library import Fold, Library
     from s5cli.synth.settings import SceneSettings, whole_range
-    from s5cli.synth.write import drawn, read_recipes, write_set
+    from s5cli.synth.write import METADATA, drawn, read_recipes, write_set
 
     settings = SceneSettings(
         duration_s=duration_s,
@@ -53,7 +55,12 @@ def synth(
         zero_target_share=zero_target_share,
         simulated_room_share=simulated_rooms,
     )
+    if from_metadata and from_metadata.resolve() == (out / METADATA).resolve():
+        raise UsageError(
+            f"{from_metadata}: would be replaced while it is read; copy it, or give another folder for OUT"
+        )
     library = Library.scan(sources, split, interference=interference, noise=noise, rooms=rooms)
+    library = library.only(Fold.parse(fold)) if fold else library
     scenes = read_recipes(from_metadata) if from_metadata else drawn(settings, library, count, seed, name_prefix)
     written = write_set(
         scenes,
@@ -63,7 +70,9 @@ def synth(
         overwrite=overwrite,
         progress=lambda done: tqdm(done, total=len(scenes), unit="clip", disable=None),
     )
-    turned_down = sum(scene.level_db < 0 for scene in written)
+    turned_down = sum(scene.level_db is not None and scene.level_db < 0 for scene in written)
+    if there := sum(scene.level_db is None for scene in written):
+        print(f"note: {there} of {len(written)} mixtures are done already", file=sys.stderr)
     print(f"{len(written)} mixtures with {sum(scene.n_targets for scene in written)} targets in {out}")
     if turned_down:
         print(f"{turned_down} of them turned down to stay within full scale", file=sys.stderr)

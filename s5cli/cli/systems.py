@@ -73,23 +73,17 @@ def _print_cost(entry: SystemEntry, as_json: bool) -> None:
 
 
 def _described(entry: SystemEntry) -> Table:
+    from s5cli.weights.fetch import system_status
+
+    words = {"needs training": "needs training", "missing": "needs download"}
     return {
         "name": entry.name,
         "summary": entry.summary,
         "source": entry.source,
         "parts": {role: part.name for role, part in entry.parts.items()},
-        "state": _state(entry),
+        "state": words.get(system_status(entry), "ready"),
         "parameters": _parameters(entry),
     }
-
-
-def _state(entry: SystemEntry) -> str:
-    from s5cli.weights.fetch import status
-
-    found = {status(file) for file in entry.files}
-    if "needs training" in found:
-        return "needs training"
-    return "needs download" if "missing" in found else "ready"
 
 
 def _parameters(entry: SystemEntry) -> int | None:

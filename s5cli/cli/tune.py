@@ -6,35 +6,34 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 
 def tune(
-    system: Annotated[str, typer.Argument(help="One of `s5 systems`.")],
-    data: Annotated[Path, typer.Option(help="Development set: a folder with soundscape/ and oracle_target/.")],
-    cache: Annotated[Path, typer.Option(metavar="DIR", help="Where evidence is kept, for this search and later ones.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Thresholds as TOML.")] = None,
+    system: Annotated[str, Argument(help="One of `s5 systems`.")],
+    data: Annotated[Path, Option(help="Development set: a folder with soundscape/ and oracle_target/.")],
+    cache: Annotated[Path, Option(metavar="DIR", help="Where evidence is kept, for this search and later ones.")],
+    out: Annotated[Path | None, Option("--out", "-o", metavar="FILE", help="Thresholds as TOML.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the system; may be repeated.")
+        list[str] | None, Option(metavar="NAME=VALUE", help="An option of the system; may be repeated.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Clips that go through networks together.")] = 4,
-    folds: Annotated[int, typer.Option(metavar="N", min=0, help="Folds of the cross-validation; 0: none.")] = 5,
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    batch_size: Annotated[int, Option(metavar="N", min=1, help="Clips that go through networks together.")] = 4,
+    folds: Annotated[int, Option(metavar="N", min=0, help="Folds of the cross-validation; 0: none.")] = 5,
     max_new_lists: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Query lists asked beyond those of the defaults (2 a clip).")
+        int | None, Option(metavar="N", min=0, help="Query lists asked beyond those of the defaults (2 a clip).")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the folds.")] = 0,
+    seed: Annotated[int, Option(metavar="N", min=0, help="Seed of the folds.")] = 0,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processes that replay settings (one for each core).")
+        int | None, Option(metavar="N", min=1, help="Processes that replay settings (one for each core).")
     ] = None,
     plots: Annotated[
-        Path | None,
-        typer.Option("--plots", metavar="DIR", help="Also draw stages, rules and score against thresholds."),
+        Path | None, Option("--plots", metavar="DIR", help="Also draw stages, rules and score against thresholds.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print everything as JSON.")] = False,
+    offline: Annotated[bool, Option("--offline", help="Download nothing.")] = False,
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Accept the licences of weights to be downloaded.")
+        bool, Option("--accept-licence", help="Accept the licences of weights to be downloaded.")
     ] = False,
 ) -> None:
     """Search a system's thresholds for the highest exact CAPI-SDRi, and say what they are worth on unseen clips.

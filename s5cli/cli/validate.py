@@ -5,21 +5,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 
 def validate(
     path: Annotated[
-        Path,
-        typer.Argument(help="A submission folder, its zip of stems, the package (folder or zip), or what holds them."),
+        Path, Argument(help="A submission folder, its zip of stems, the package (folder or zip), or what holds them.")
     ],
     soundscapes: Annotated[
-        Path, typer.Option("--soundscapes", metavar="DIR", help="Mixtures of the evaluation set, or its folder.")
+        Path, Option("--soundscapes", metavar="DIR", help="Mixtures of the evaluation set, or its folder.")
     ],
     dev_soundscapes: Annotated[
-        Path | None, typer.Option("--dev-soundscapes", metavar="DIR", help="The same of the development test set.")
+        Path | None, Option("--dev-soundscapes", metavar="DIR", help="The same of the development test set.")
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on warnings too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Exit 1 on warnings too.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """Check a submission against every official rule and more.
 

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Name = Annotated[str, typer.Argument(help="A file of `s5 weights list`.")]
+Json = Annotated[bool, Option("--json", help="Print JSON.")]
+Name = Annotated[str, Argument(help="A file of `s5 weights list`.")]
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Checkpoints: list, verify, find, add and remove.")
 
@@ -31,7 +32,7 @@ def list_(json: Json = False) -> None:
 
 @app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Files of `s5 weights list`; without any, all.")] = None,
+    names: Annotated[list[str] | None, Argument(help="Files of `s5 weights list`; without any, all.")] = None,
     json: Json = False,
 ) -> None:
     """Compare checkpoints with the hashes that they must have; exit 1 if one has changed."""
@@ -50,7 +51,7 @@ def verify(
 
 @app.command()
 def path(
-    name: Annotated[str | None, typer.Argument(help="A file of `s5 weights list`; without one, the cache.")] = None,
+    name: Annotated[str | None, Argument(help="A file of `s5 weights list`; without one, the cache.")] = None,
     json: Json = False,
 ) -> None:
     """Print where a checkpoint lies, or the folder of downloads."""
@@ -67,11 +68,11 @@ def path(
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="A file's name (known or new), or a .toml file of sections.")],
-    source: Annotated[str | None, typer.Argument(help="A path, https://…, or hf://OWNER/REPO/FILE@REVISION.")] = None,
-    member: Annotated[str | None, typer.Option(help="The checkpoint inside, where the source is a zip.")] = None,
-    sha256: Annotated[str | None, typer.Option(help="That the checkpoint must have.")] = None,
-    licence: Annotated[str | None, typer.Option(help="A licence of the registry; else your own.")] = None,
+    name: Annotated[str, Argument(help="A file's name (known or new), or a .toml file of sections.")],
+    source: Annotated[str | None, Argument(help="A path, https://…, or hf://OWNER/REPO/FILE@REVISION.")] = None,
+    member: Annotated[str | None, Option(help="The checkpoint inside, where the source is a zip.")] = None,
+    sha256: Annotated[str | None, Option(help="That the checkpoint must have.")] = None,
+    licence: Annotated[str | None, Option(help="A licence of the registry; else your own.")] = None,
 ) -> None:
     """Add a checkpoint, or give a known one another source; or add the sections of a .toml file.
 
@@ -98,7 +99,7 @@ def add(
 
 
 @app.command()
-def remove(name: Annotated[str, typer.Argument(help="What was added: a file, part or system.")]) -> None:
+def remove(name: Annotated[str, Argument(help="What was added: a file, part or system.")]) -> None:
     """Take out what was added; the checkpoint itself stays where it is."""
     from s5cli.weights import own
 

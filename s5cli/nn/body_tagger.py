@@ -88,8 +88,9 @@ class Spread(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.bands = nn.Parameter(torch.zeros(classes, 128 // _CELL))  # log of what a class makes of each band
-        angles = 2 * math.pi * torch.arange(_ANCHORS) / _ANCHORS
-        self.register_buffer("anchors", torch.stack([angles.sin(), angles.cos()]), persistent=False)  # Y, X
+        angles = [2 * math.pi * step / _ANCHORS for step in range(_ANCHORS)]
+        anchors = torch.tensor([[*map(math.sin, angles)], [*map(math.cos, angles)]])  # Y, X
+        self.register_buffer("anchors", anchors, persistent=False)
 
     anchors: Tensor
 
@@ -103,11 +104,16 @@ class Spread(nn.Module):
         length = flat.norm(dim=1, keepdim=True) + 1e-6
         lobes = torch.exp(_SHARP * (torch.einsum("bcfm,ca->bafm", flat / length, self.anchors) - 1))
         lobes = lobes * (length * energy.clamp_min(1e-12).sqrt())
-        when = F.adaptive_avg_pool1d(sounds.transpose(1, 2), directions.shape[-1])
+        when = _pooled(sounds.transpose(1, 2), directions.shape[-1])
         histogram = torch.einsum("bafm,kf,bkm->bka", lobes, self.bands.exp(), when)
         histogram = histogram / histogram.sum(dim=-1, keepdim=True).clamp_min(1e-12)
         lags = [(histogram * histogram.roll(lag, dims=-1)).sum(dim=-1) for lag in range(self.n_out)]
         return torch.stack(lags, dim=-1) * _ANCHORS
+
+
+def _pooled(x: Tensor, size: int) -> Tensor:
+    """Means over the last axis, to that size; Apple's MPS takes only sizes that divide the old one."""
+    return F.adaptive_avg_pool1d(x.cpu() if x.device.type == "mps" else x, size).to(x.device)
 
 
 class CountHead(nn.Module):
@@ -157,6 +163,8 @@ class BodyTagger(nn.Module):
     """Waveform [b, c, t] at 32 kHz to logits [b, 3, 19]; the answer does not depend on the input's level."""
 
     Config = BodyTaggerConfig
+    core = "body"  # see `s5cli.nn.core`
+    frame_samples = 32 * HOP_SAMPLES  # of what sounds when
 
     def __init__(self, config: BodyTaggerConfig) -> None:
         super().__init__()

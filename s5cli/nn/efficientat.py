@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_RATE_HZ = 32_000
+RATE_HZ = 32_000
 _N_FFT = 1024
 _WINDOW_SAMPLES = 800
 HOP_SAMPLES = 320
@@ -48,7 +48,7 @@ class Row(NamedTuple):
     stride: int
 
 
-_ROWS = (
+ROWS = (
     Row(16, 3, 16, 16, False, False, 1),
     Row(16, 3, 64, 24, False, False, 2),
     Row(24, 3, 72, 24, False, False, 1),
@@ -83,7 +83,7 @@ def scaled(row: Row, width: float) -> Row:
     return row._replace(n_in=n_in, expanded=expanded, n_out=n_out)
 
 
-def kaldi_filterbank(n_mels: int, low_hz: float, high_hz: float) -> Tensor:
+def kaldi_filterbank(n_mels: int, low_hz: float, high_hz: float, n_fft: int = _N_FFT, rate_hz: int = RATE_HZ) -> Tensor:
     """Triangles linear in mel(f) = 1127 ln(1 + f / 700), not normalised, nothing for the Nyquist bin: [mels, bins].
 
     >>> kaldi_filterbank(128, 0, 15_000).shape
@@ -91,7 +91,7 @@ def kaldi_filterbank(n_mels: int, low_hz: float, high_hz: float) -> Tensor:
     """
 
     edges = np.linspace(_mel(low_hz), _mel(high_hz), n_mels + 2)[:, None]
-    bins = _mel(np.arange(_N_FFT // 2) * _RATE_HZ / _N_FFT)
+    bins = _mel(np.arange(n_fft // 2) * rate_hz / n_fft)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     filters = np.maximum(0, np.minimum(rising, falling))
@@ -100,6 +100,15 @@ def kaldi_filterbank(n_mels: int, low_hz: float, high_hz: float) -> Tensor:
 
 def _mel(hz: Any) -> Any:
     return 1127 * np.log1p(np.asarray(hz) / 700)
+
+
+def mel_position(hz: Tensor) -> Tensor:
+    """Where frequencies lie among the mel bands: j at the centre of band j.
+
+    >>> mel_position(torch.tensor([0.0, 15_000.0]))
+    tensor([ -1., 128.])
+    """
+    return 1127 * torch.log1p(hz / 700) / float(_mel(_HIGH_HZ)) * (_N_MELS + 1) - 1
 
 
 class KaldiMel(nn.Module):
@@ -188,7 +197,7 @@ class Block(nn.Module):
 
 def body(width: float) -> nn.Sequential:
     """Log-mel [b, 1, 128, n] to maps [b, d, 4, n / 32] with d = 960 × width, both sizes rounded up."""
-    rows = [scaled(row, width) for row in _ROWS]
+    rows = [scaled(row, width) for row in ROWS]
     last = rows[-1].n_out
     return nn.Sequential(
         convolution(1, rows[0].n_in, 3, 2, 1, nn.Hardswish),

@@ -92,7 +92,7 @@ class Backbone(nn.Module):
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + bands * columns, config.width))
         self.norm_stats = nn.Parameter(torch.tensor([-7.1, 4.2]), requires_grad=False)
         self.patch_embed = PatchEmbed(config.width)
-        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+        self.blocks = nn.Sequential(*(Block(config.width, config.heads) for _ in range(config.depth)))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
 
     def forward(self, mel: Tensor) -> Tensor:
@@ -101,9 +101,7 @@ class Backbone(nn.Module):
         grid = self.pos_embed[:, 1:].view(1, bands, -1, d)[:, :, :columns].reshape(1, -1, d)
         first = (self.cls_token + self.pos_embed[:, :1]).expand(b, -1, -1)
         x = torch.cat([first, patches.flatten(2).transpose(1, 2) + grid], dim=1)
-        for block in self.blocks:
-            x = block(x)
-        tokens: Tensor = self.norm(x)[:, 1:]
+        tokens: Tensor = self.norm(self.blocks(x))[:, 1:]
         return tokens.view(b, bands, columns, d)
 
 
@@ -174,6 +172,7 @@ class M2DTagger1ch(Encoder):
 
     Config = M2DConfig
     channels = 1
+    core = "backbone.blocks"  # see `s5cli.nn.core`
     stored_constants = (r"^to_spec\.",)
 
     def __init__(self, config: M2DConfig) -> None:
@@ -203,6 +202,7 @@ class M2DTagger4ch(nn.Module):
 
     Config = M2DConfig
     channels = 4
+    core = "m2d.backbone.blocks"
     stored_constants = (r"^m2d\.to_spec\.",)
 
     def __init__(self, config: M2DConfig) -> None:

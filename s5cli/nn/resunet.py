@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s5cli.nn.ears import Clues, Ears, ears_state
+from s5cli.nn.efficientat import RATE_HZ
 from s5cli.nn.film import Shifts
-from s5cli.nn.share import ShareHead, Shares
+from s5cli.nn.share import Field, ShareHead
 
 _FLOOR = 1e-10
-_LEVELS = 6
-_TIME_STEP = 2 ** (_LEVELS - 1)  # the sixth level halves frequency only
+LEVELS = 6
+_TIME_STEP = 2 ** (LEVELS - 1)  # the sixth level halves frequency only
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class ResUNetConfig:
     patch_bins: int = 1
     features: Literal["magnitude", "spatial"] = "magnitude"
     mask: Literal["polar", "share"] = "polar"
+    ears: float = 0.0  # width of a frozen tagger's body that gives clues (`nn/ears.py`); 0: none
+    refined: bool = False  # shares are corrected by where they come from
     channels: int = 4
     slots: int = 3
     classes: int = 18
@@ -86,6 +90,8 @@ class DecoderBlock(nn.Module):
 class UNet(nn.Module):
     """Feature maps [b, maps, n, f] and shifts to output maps [b, outputs, n, f]; n a multiple of 32, f of 64."""
 
+    outside_core = ("bn0", "out_conv")  # used before and after it
+
     def __init__(self, maps: int, outputs: int, config: ResUNetConfig) -> None:
         super().__init__()
         w = config.widths
@@ -101,13 +107,15 @@ class UNet(nn.Module):
         if config.mask == "polar":
             self.out_conv = nn.Conv2d(config.channels, 1, 1)
 
-    def forward(self, maps: Tensor, shifts: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, maps: Tensor, shifts: Mapping[str, Tensor], clues: Tensor | None = None) -> Tensor:
         x, skips = self.pre_conv(maps), []
-        for i in range(1, _LEVELS + 1):
+        if clues is not None:
+            x = x + clues
+        for i in range(1, LEVELS + 1):
             skips.append(getattr(self, f"encoder_block{i}")(x, shifts, f"encoder_block{i}"))
-            x = F.avg_pool2d(skips[-1], (1 if i == _LEVELS else 2, 2))
+            x = F.avg_pool2d(skips[-1], (1 if i == LEVELS else 2, 2))
         x = self.conv_block7a(x, shifts, "conv_block7a")
-        for i in range(1, _LEVELS + 1):
+        for i in range(1, LEVELS + 1):
             x = getattr(self, f"decoder_block{i}")(x, skips.pop(), shifts, f"decoder_block{i}")
         out: Tensor = self.after_conv(x)
         return out
@@ -131,24 +139,29 @@ def shift_places(widths: tuple[int, ...]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """A mixture's spectrum in polar form; cos and sin are 0 where the spectrum is."""
+    """A mixture's spectrum, also in polar form; cos and sin are 0 where the spectrum is."""
 
-    magnitude: Tensor  # [b, m, n, f], at least 1e-5
-    cos: Tensor
-    sin: Tensor
+    complex: Tensor  # [b, m, n, f]
+    magnitude: Tensor  # at least 1e-5
 
     @property
-    def complex(self) -> Tensor:
-        return torch.complex(self.magnitude * self.cos, self.magnitude * self.sin)
+    def cos(self) -> Tensor:
+        return self.complex.real / self.magnitude
+
+    @property
+    def sin(self) -> Tensor:
+        return self.complex.imag / self.magnitude
 
 
 class ResUNetK(nn.Module):
     """Mixture [b, 4, t] and query [b, 54] (3 slots × 18 classes) to one waveform a slot, [b, 3, t].
 
-    A slot whose 18 values are all zero is exactly zero. Needs t > n_fft / 2.
+    A slot whose 18 values are all zero is exactly zero, and costs neither mask nor inverse transform.
+    Needs t > n_fft / 2.
     """
 
     Config = ResUNetConfig
+    core = "base"  # see `s5cli.nn.core`
     stored_constants = (r"^base\.i?stft\.",)
 
     def __init__(self, config: ResUNetConfig) -> None:
@@ -164,16 +177,32 @@ class ResUNetK(nn.Module):
         )  # fmt: skip
         self.film = Shifts(d, shift_places(config.widths))
         if not polar:
-            self.head = ShareHead(width, bins, config.slots, config.classes)
+            self.head = ShareHead(width, bins, config.slots, config.classes, config.refined)
+        if config.ears:
+            self.ears = Ears(width, config.classes, config.ears)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        n = config.n_fft  # the official code counts the fixed transform kernels that it stores, too
+        self.nparams = sum(p.numel() for p in self.parameters()) + 2 * (n // 2 + 1) * n + 2 * n * n
 
     window: Tensor
 
-    @property
-    def nparams(self) -> int:
-        """Parameters as the official code counts them: with the fixed transform kernels that it stores."""
-        n = self.config.n_fft
-        return sum(p.numel() for p in self.parameters()) + 2 * (n // 2 + 1) * n + 2 * n * n
+    @classmethod
+    def grown(cls, tensors: Mapping[str, Tensor], config: ResUNetConfig) -> dict[str, Tensor]:
+        """The state that training begins with: a separator without ears, if given, and an EfficientAT's body as ears.
+
+        What they lack is fresh. The weights of anything else are left as they are, for the strict load to refuse.
+        """
+        if "classifier.5.weight" not in tensors:
+            return dict(tensors)
+        own = {name: t for name, t in tensors.items() if not name.startswith(("features.", "classifier."))}
+        ears = {f"ears.{name}": t for name, t in ears_state(tensors).items()}
+        return cls(config).state_dict() | own | ears
+
+    def prepare(self) -> None:
+        """Gives the network its inference form, in which it cannot be trained or saved any more."""
+        from s5cli.nn.prepared import prepare  # it builds on this file
+
+        prepare(self.base)
 
     def forward(self, mixture: Tensor, query: Tensor) -> Tensor:
         level = self.level(mixture)
@@ -181,10 +210,21 @@ class ResUNetK(nn.Module):
         slots = query.view(-1, self.config.slots, self.config.classes)
         polar = self.config.mask == "polar"
         shifts = self.film(self.label_embedding(query if polar else slots.sum(dim=1)))
-        maps = self.base(self.grow(self.features(spectrum)), shifts)
-        separated = self.polar_mask(spectrum, maps) if polar else self.shared_out(spectrum, self.head(maps, slots))
-        waveform = self.synthesise(separated, mixture.shape[-1]) * level
-        return waveform * (slots.sum(dim=-1) != 0)[..., None]
+        clues = self.clues(mixture, spectrum) if self.config.ears else None
+        maps = self.base(self.grow(self.features(spectrum)), shifts, clues.maps if clues else None)
+        field = self.field(spectrum, clues) if clues and self.config.refined else None
+        shares = None if polar else self.head(maps, slots, field)
+        waveform = mixture.new_zeros(*slots.shape[:2], mixture.shape[-1])
+        for row, asked in enumerate((slots.sum(dim=-1) != 0).tolist()):
+            if places := [slot for slot, is_asked in enumerate(asked) if is_asked]:
+                x = spectrum.complex[row]
+                separated = (
+                    self.polar_mask(x, maps[row], places)
+                    if shares is None
+                    else self.shared_out(x, shares.mask[row, places], shares.lean[row, places])
+                )
+                waveform[row, places] = self.synthesise(separated, mixture.shape[-1])
+        return waveform * level
 
     def level(self, mixture: Tensor) -> Tensor:
         """What the input is divided by: 1 as published; with spatial features the RMS of channel 0, [b, 1, 1]."""
@@ -197,7 +237,7 @@ class ResUNetK(nn.Module):
         spectrum = torch.stft(mixture.flatten(0, 1), n_fft, hop, window=self.window, center=True, return_complex=True)
         spectrum = spectrum.transpose(1, 2).unflatten(0, mixture.shape[:2])  # [b, m, n, f]
         magnitude = (spectrum.real.square() + spectrum.imag.square()).clamp_min(_FLOOR).sqrt()
-        return Spectrum(magnitude, spectrum.real / magnitude, spectrum.imag / magnitude)
+        return Spectrum(spectrum, magnitude)
 
     def features(self, spectrum: Spectrum) -> Tensor:
         if self.config.features == "magnitude":
@@ -217,51 +257,67 @@ class ResUNetK(nn.Module):
         intensity = x[:, :1].conj() * x[:, 1:] / energy
         return torch.cat([intensity.real, intensity.imag], dim=1)
 
+    def clues(self, mixture: Tensor, spectrum: Spectrum) -> Clues:
+        """What the ears say of channel 0, on the grid of patches."""
+        c = self.config
+        frames = spectrum.magnitude.shape[2] + -spectrum.magnitude.shape[2] % (_TIME_STEP * c.patch_frames)
+        grid = (frames // c.patch_frames, c.n_fft // 2 // c.patch_bins)
+        band_hz = c.patch_bins * RATE_HZ / c.n_fft
+        clues: Clues = self.ears(mixture[:, 0], grid, c.patch_frames * c.hop_samples, band_hz)
+        return clues
+
+    def field(self, spectrum: Spectrum, clues: Clues) -> Field:
+        """Intensity and level of each patch, and the ears' classes."""
+        x = self.patches(spectrum.complex)  # [b, m, p, n, f]
+        energy = (x.real.square() + x.imag.square()).sum(dim=(1, 2))[:, None] / 2
+        intensity = (x[:, :1].conj() * x[:, 1:]).real.sum(dim=2)
+        return Field(intensity / energy.clamp_min(1e-8), energy.sqrt(), clues.sounds)
+
     def grow(self, maps: Tensor) -> Tensor:
         """Zero frames up to whole patches of 32, after normalising; the last bin goes."""
         multiple = _TIME_STEP * self.config.patch_frames
-        return F.pad(maps[..., :-1], (0, 0, 0, -maps.shape[2] % multiple))
+        return F.pad(maps[..., :-1], (0, 0, 0, -maps.shape[-2] % multiple))
 
     def shrink(self, maps: Tensor, frames: int) -> Tensor:
         """Padded frames off, one zero bin on: the inverse of `grow`."""
         return F.pad(maps[..., :frames, :], (0, 1))
 
-    def polar_mask(self, spectrum: Spectrum, masks: Tensor) -> Tensor:
-        """Sigmoid magnitude and a phase rotation per channel, channels mixed by one 1×1 convolution: [b, s, n, f].
+    def polar_mask(self, spectrum: Tensor, masks: Tensor, places: list[int]) -> Tensor:
+        """One clip [m, n, f] times masks [s · m · 3, n, f] of the slots in `places`: [a, n, f].
 
-        The last bin's phase has norm 0, so its output is the convolution's bias alone, as published.
+        Sigmoid magnitude and a phase rotation per channel, channels mixed by one 1×1 convolution. The last bin's phase
+        has norm 0, so its output is the convolution's bias alone, as published.
         """
-        masks = self.shrink(masks.float(), spectrum.magnitude.shape[2])
-        masks = masks.unflatten(1, (self.config.slots, self.config.channels, 3))
-        gain, real, imag = masks[:, :, :, 0].sigmoid(), masks[:, :, :, 1].tanh(), masks[:, :, :, 2].tanh()
+        n, out = spectrum.shape[1], self.base.out_conv
+        gain, real, imag = masks[:, :n].unflatten(0, (-1, self.config.channels, 3))[places].float().unbind(dim=2)
+        real, imag = real.tanh(), imag.tanh()
         norm = (real.square() + imag.square()).sqrt().clamp_min(_FLOOR)
-        rotated = spectrum.complex[:, None] * gain * torch.complex(real / norm, imag / norm)  # [b, s, m, n, f]
-        flat = rotated.flatten(0, 1)
-        mixed = torch.complex(self.base.out_conv(flat.real), self.base.out_conv(flat.imag))
-        return mixed.view(rotated.shape[0], rotated.shape[1], *mixed.shape[2:])
+        gain = gain.sigmoid() * out.weight.view(-1, 1, 1) / norm
+        rotated = (spectrum[:, :, :-1] * torch.complex(gain * real, gain * imag)).sum(dim=1)
+        bias = torch.as_tensor(out.bias)
+        mixed: Tensor = F.pad(rotated, (0, 1)) + torch.complex(bias, bias)
+        return mixed
 
-    def shared_out(self, spectrum: Spectrum, shares: Shares) -> Tensor:
-        """Each slot's share of each bin of a beam that leans towards the slot's direction: [b, s, n, f]."""
-        x = self.patches(spectrum.complex)  # [b, m, p, n, f]
-        beam = x[:, None, 0] + sum(shares.lean[:, :, axis, None] * x[:, None, 1 + axis] for axis in range(3))
-        return self.unpatched(shares.mask * beam, spectrum.magnitude.shape[2])
+    def shared_out(self, spectrum: Tensor, mask: Tensor, lean: Tensor) -> Tensor:
+        """Shares [a, p, n, f] of the bins of one clip's beams, which lean towards the slots' directions: [a, n, f]."""
+        x = self.patches(spectrum)  # [m, p, n, f]
+        beam = x[0] + sum(lean[:, axis, None] * x[1 + axis] for axis in range(3))
+        return self.unpatched(mask * beam, spectrum.shape[1])
 
     def patches(self, maps: Tensor) -> Tensor:
-        """[b, m, n, f] to [b, m, p, n, f]: the p bins of each patch side by side, padded as the network sees them."""
+        """[…, n, f] to […, p, n, f]: the p bins of each patch side by side, padded as the network sees them."""
         frames, bins = self.config.patch_frames, self.config.patch_bins
-        grown = self.grow(maps).unflatten(2, (-1, frames)).unflatten(4, (-1, bins))
-        patches: Tensor = grown.permute(0, 1, 3, 5, 2, 4).flatten(2, 3)
+        grown = self.grow(maps).unflatten(-2, (-1, frames)).unflatten(-1, (-1, bins))
+        patches: Tensor = grown.movedim((-3, -1), (-4, -3)).flatten(-4, -3)
         return patches
 
     def unpatched(self, patches: Tensor, frames: int) -> Tensor:
         """The inverse of `patches`."""
-        size = (self.config.patch_frames, self.config.patch_bins)
-        maps = patches.unflatten(2, size).permute(0, 1, 4, 2, 5, 3)
-        return self.shrink(maps.flatten(4, 5).flatten(2, 3), frames)
+        maps = patches.unflatten(-3, (self.config.patch_frames, self.config.patch_bins)).movedim((-4, -3), (-3, -1))
+        return self.shrink(maps.flatten(-2).flatten(-3, -2), frames)
 
     def synthesise(self, spectrum: Tensor, t: int) -> Tensor:
-        """Inverse STFT of [b, s, n, f] to [b, s, t]."""
-        flat = spectrum.flatten(0, 1).transpose(1, 2)
+        """Inverse STFT of [a, n, f] to [a, t]."""
         n_fft, hop = self.config.n_fft, self.config.hop_samples
-        waveform = torch.istft(flat, n_fft, hop, window=self.window, center=True, length=t)
-        return waveform.view(*spectrum.shape[:2], t)
+        waveform: Tensor = torch.istft(spectrum.mT, n_fft, hop, window=self.window, center=True, length=t)
+        return waveform

@@ -1,7 +1,5 @@
 """The sounds of a clip on its page: a card for each, every stem beside the reference that it was matched with."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,9 +90,9 @@ def _card(track: Track | Missing, number: int, verdict: str, facts: Sequence[str
     told = [*facts, *(_of_track(track) if isinstance(track, Track) else ())]
     caption.append(span("details numbers", *(node("span", {}, fact) for fact in told)))
     attributes = {"class": f"track {source.role}", "id": f"{source.role}-{source.number}", "data-track": str(number)}
-    label = f"{title}, {source.label}"
+    label, player = f"{title}, {source.label}", {"controls": "", "preload": "metadata"}
     body = (
-        (_picture(track, label), _player(track, label))
+        (_picture(track, label), node("audio", player | {"src": track.audio_url, "aria-label": label}))
         if isinstance(track, Track)
         else (node("p", {"class": "notice bad"}, track.trouble),)
     )
@@ -141,7 +139,3 @@ def ticks_s(duration_s: float) -> list[float]:
     """
     step_s = next((step for step in TIME_STEPS_S if duration_s / step <= MOST_TICKS), duration_s)
     return [round(index * step_s, 1) for index in range(math.ceil(0.97 * duration_s / step_s))]
-
-
-def _player(track: Track, label: str) -> Element:
-    return node("audio", {"controls": "", "preload": "metadata", "src": track.audio_url, "aria-label": label})

@@ -1,7 +1,5 @@
 """The clips of a run with their mixtures and references: what there is to look at, found and checked, no audio read."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -63,20 +61,12 @@ def read_run(folder: Path, reference: Path | None = None, soundscapes: Path | No
         raise UsageError(f"{folder}: holds no record of a clip; name the output folder of s5 separate")
     references = None if reference is None else _references(_inner(reference, ORACLE_TARGET), names)
     found, recorded = _mixtures(soundscapes, reference), _recorded(run)
-    return Run(
-        folder,
-        run.about,
-        tuple(
-            Clip(
-                name,
-                run.clips.get(name),
-                None if name in run.clips else reasons[name],
-                _mixture(recorded.get(name), found.get(name), soundscapes is not None),
-                None if references is None else references[name],
-            )
-            for name in names
-        ),
-    )
+    clips = []
+    for name in names:
+        failure = None if name in run.clips else reasons[name]
+        mixture = _mixture(recorded.get(name), found.get(name), soundscapes is not None)
+        clips.append(Clip(name, run.clips.get(name), failure, mixture, references[name] if references else None))
+    return Run(folder, run.about, tuple(clips))
 
 
 def _inner(folder: Path, name: str) -> Path:
@@ -116,20 +106,12 @@ def _references(folder: Path, names: Collection[str]) -> dict[str, tuple[SourceF
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; --reference takes the references or their data set")
     found: dict[str, list[SourceFile]] = {name: [] for name in names}
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        match _owner(path, found):
-            case owner, label:
-                found[owner].append(SourceFile(path, label))
+    paths = sorted((path for path in folder.iterdir() if official.is_audio(path, SUFFIXES)), key=lambda path: path.name)
+    numbered = official.are_numbered(paths)
+    for path in paths:
+        match official.owner(path, found, SUFFIXES, numbered):
+            case name, source:
+                found[name].append(source)
     if folder.name != ORACLE_TARGET and not any(found.values()):
         raise InputError(f"{folder}: no reference in it belongs to a clip of the run; give the references of its clips")
     return {name: tuple(files) for name, files in found.items()}
-
-
-def _owner(path: Path, names: Collection[str]) -> tuple[str, str] | None:
-    """Clip and label; of two clips whose names fit, the longer one, as `official.read_sources` has it."""
-    unnumbered = path.stem.rpartition("_")[0]
-    for name in (unnumbered, unnumbered.rpartition("_")[0]):
-        label = official.parse_stem_file_name(path.name, name, SUFFIXES) if name in names else None
-        if label is not None:
-            return name, label
-    return None

@@ -1,7 +1,5 @@
 """Short words that make a clip worth a look, each with its meaning."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """The report's first page: what the run was, and a row for each clip, which the page's script sorts and filters."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,22 +19,19 @@ TONE_WEIGHT = {"bad": 100, "warn": 10, "calm": 1}  # sorting by flags puts the a
 
 
 @dataclass(frozen=True)
-class Row:
-    """One clip in the list; `key` is the folder of its page."""
+class Outcome:
+    """What became of a clip's page, and so its row in the list."""
 
-    key: str
+    key: str  # the folder of the page
     clip: Clip
     flags: tuple[Flag, ...]
     result: ClipResult | None
+    troubles: tuple[str, ...] = ()  # sounds that should be there and are not
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Classes of the stems, then of the references that have no stem."""
-        return (*self.stem_labels, *self.missed_labels)
-
-    @property
-    def stem_labels(self) -> tuple[str, ...]:
-        return tuple(stem.label for stem in self.clip.stems)
+        return (*(stem.label for stem in self.clip.stems), *self.missed_labels)
 
     @property
     def missed_labels(self) -> tuple[str, ...]:
@@ -51,14 +46,6 @@ class Row:
         if self.result is None:
             return frozenset()
         return frozenset(range(len(self.clip.stems))) - {pair.i_est for pair in self.result.score.pairs}
-
-    @property
-    def least_confidence(self) -> float | None:
-        return min((stem.confidence for stem in self.clip.stems), default=None)
-
-    @property
-    def n_dropped(self) -> int:
-        return sum(query.slot is not None and query.reported is None for query in self.clip.queries)
 
 
 @dataclass(frozen=True)
@@ -79,7 +66,7 @@ DROPPED = Column("Dropped", "number", "queries that were asked and not reported"
 FLAGGED = Column("Flags", "number", "what makes a clip worth a look")
 
 
-def listing_html(run: Run, rows: Sequence[Row], scores: Summary | None, clip_folder: str) -> bytes:
+def listing_html(run: Run, rows: Sequence[Outcome], scores: Summary | None, clip_folder: str) -> bytes:
     """The page; `scores` where clips were scored, `clip_folder` holds the clips' folders."""
     columns = (CLIP, LABELS, *((CAPI, SI) if scores else ()), CONFIDENCE, DROPPED, FLAGGED)
     table = node(
@@ -131,7 +118,7 @@ def _setting(value: object) -> str:
     return (value if isinstance(value, str) else f"{value:g}").replace("-", "−")
 
 
-def _tiles(rows: Sequence[Row], scores: Summary | None) -> Element:
+def _tiles(rows: Sequence[Outcome], scores: Summary | None) -> Element:
     n_failed = sum(row.clip.report is None for row in rows)
     tiles = [
         _tile("clips", f"{len(rows):,}"),
@@ -161,7 +148,7 @@ def _percent(value: float | None) -> str:
 # --- the filters ------------------------------------------------------------------------------------------------------
 
 
-def _filters(rows: Sequence[Row], known: Sequence[Flag]) -> Element:
+def _filters(rows: Sequence[Outcome], known: Sequence[Flag]) -> Element:
     labels = Counter(label for row in rows for label in set(row.labels))
     flags = Counter(flag for row in rows for flag in row.flags)
     options = [node("option", {"value": label}, f"{label} ({labels[label]:,})") for label in CLASSES if labels[label]]
@@ -201,14 +188,14 @@ def _column_head(column: Column) -> Element:
     return node("th", {"scope": "col", "data-kind": column.kind, "aria-sort": "none"}, button)
 
 
-def _row(row: Row, columns: Sequence[Column], clip_folder: str) -> Element:
+def _row(row: Outcome, columns: Sequence[Column], clip_folder: str) -> Element:
     """Of which every cell knows the name of its column, for windows too narrow for a table."""
     result = row.result
     numbers: dict[Column, tuple[float | None, int]] = {
         CAPI: (result.score.capi_sdri_db if result else None, 2),
         SI: (mean(quality.si_sdri_db for quality in result.qualities) if result else None, 2),
-        CONFIDENCE: (row.least_confidence, 2),
-        DROPPED: (row.n_dropped or None, 0),
+        CONFIDENCE: (min((stem.confidence for stem in row.clip.stems), default=None), 2),
+        DROPPED: (sum(query.slot is not None and query.reported is None for query in row.clip.queries) or None, 0),
     }
     cells = [node("td", {"class": "labels"}, *_chips(row))]
     cells += [_number(column.name, *numbers[column]) for column in columns if column in numbers]
@@ -224,9 +211,9 @@ def _row(row: Row, columns: Sequence[Column], clip_folder: str) -> Element:
     return node("tr", attributes, node("th", {"scope": "row"}, link), *cells)
 
 
-def _chips(row: Row) -> Iterator[Node]:
-    for number, label in enumerate(row.stem_labels):
-        yield span("chip extra", f"+ {label}") if number in row.surplus else span("chip", label)
+def _chips(row: Outcome) -> Iterator[Node]:
+    for number, stem in enumerate(row.clip.stems):
+        yield span("chip extra", f"+ {stem.label}") if number in row.surplus else span("chip", stem.label)
         yield " "
     for label in row.missed_labels:
         yield span("chip missed", f"− {label}")

@@ -1,7 +1,5 @@
 """HTML as trees: what is text stays text, however hostile, because only a tree ever becomes markup. And its numbers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from xml.etree import ElementTree

@@ -1,7 +1,5 @@
 """The page of a clip: what came in, what came out beside what should have, and the decision trace of every query."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element

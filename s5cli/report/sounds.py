@@ -1,7 +1,5 @@
 """The sounds of a clip: read once for pictures and scores, then put where its page finds them."""
 
-from __future__ import annotations
-
 import io
 import os
 import re
@@ -149,16 +147,14 @@ def write_tracks(sounds: Sequence[Sound | Missing], folder: Path, link: bool) ->
 
 
 def _write(sound: Sound, picture: Decibels, loudest_db: float, folder: Path, link: bool) -> Track:
-    source = sound.source
+    source, is_mixture = sound.source, sound.source.role == "mixture"
     picture_url = f"{source.name}.png"
     (folder / picture_url).write_bytes(png(picture, loudest_db))
     peak = float(np.abs(sound.samples).max())
-    gain = 1 / peak if source.role == "mixture" and peak > 1 else 1.0
+    gain = 1 / peak if is_mixture and peak > 1 else 1.0
     return Track(
         source,
-        _write_mixture(sound.samples * np.float32(gain), folder)
-        if source.role == "mixture"
-        else _place(source, folder, link),
+        _write_mixture(sound.samples * np.float32(gain), folder) if is_mixture else _place(source, folder, link),
         picture_url,
         picture_width=picture.shape[1],
         duration_s=len(sound.samples) / RATE_HZ,

@@ -3,8 +3,6 @@
 Plain numpy and zlib: a report of thousands of clips needs neither a plotting library nor its start-up time.
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 from functools import cache

@@ -1,7 +1,5 @@
 """A report as one folder that can be moved: a list, a folder for each clip, style and scripts. Whole or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -22,12 +20,11 @@ from typing import Any
 from s5cli import __version__
 from s5cli.errors import InputError, OutputError, UsageError
 from s5cli.report.collect import Clip, Run
-from s5cli.report.flags import LOW_CONFIDENCE, Flag, flags_of
-from s5cli.report.listing import Row, listing_html
+from s5cli.report.flags import LOW_CONFIDENCE, flags_of
+from s5cli.report.listing import Outcome, listing_html
 from s5cli.report.page import Page, Place, page_html
 from s5cli.report.sounds import Missing, read_sounds, score, write_tracks
 from s5cli.run.record import About
-from s5cli.score.clip import ClipResult
 from s5cli.score.evaluate import Summary, summary
 
 RECORD, KIND = "report.json", "s5 report"
@@ -44,16 +41,6 @@ class Options:
     workers: int = 1  # processes
     overwrite: bool = False
     low_confidence: float = LOW_CONFIDENCE  # below it a reported stem is flagged
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of the page of a clip."""
-
-    key: str
-    flags: tuple[Flag, ...]
-    result: ClipResult | None
-    troubles: tuple[str, ...]  # sounds that should be there and are not
 
 
 Progress = Callable[[Iterable[Outcome]], Iterable[Outcome]]
@@ -91,11 +78,12 @@ class Report:
             "finished": self.run.about is not None,
             "flags": self.flag_counts,
             "capi_sdri_db": self.scores and self.scores.capi_sdri_db,
-            "clips": [_clip_json(*both) for both in zip(self.run.clips, self.outcomes, strict=True)],
+            "clips": [_clip_json(outcome) for outcome in self.outcomes],
         }
 
 
-def _clip_json(clip: Clip, outcome: Outcome) -> dict[str, Any]:
+def _clip_json(outcome: Outcome) -> dict[str, Any]:
+    clip = outcome.clip
     return {
         "name": clip.name,
         "page": f"{CLIPS}/{outcome.key}/index.html",
@@ -134,9 +122,7 @@ def write_report(run: Run, out: Path, options: Options = Options(), progress: Pr
 
 def write_list(report: Report, folder: Path) -> None:
     """What needs all clips, and what needs none: the list, `report.json`, style and scripts."""
-    clips = zip(report.run.clips, report.outcomes, strict=True)
-    rows = [Row(outcome.key, clip, outcome.flags, outcome.result) for clip, outcome in clips]
-    (folder / "index.html").write_bytes(listing_html(report.run, rows, report.scores, CLIPS))
+    (folder / "index.html").write_bytes(listing_html(report.run, report.outcomes, report.scores, CLIPS))
     for name in ASSETS:
         (folder / name).write_bytes(resources.files("s5cli.report").joinpath("assets", name).read_bytes())
     (folder / RECORD).write_text(json.dumps(report.to_json(), indent=1), encoding="utf-8")
@@ -215,17 +201,11 @@ class _Job:
 def _jobs(run: Run, stage: Path, options: Options) -> list[_Job]:
     keys = page_keys([clip.name for clip in run.clips])
     around = [None, *keys, None]
-    return [
-        _Job(
-            run.folder,
-            run.about,
-            clip,
-            Place(key, number, len(keys), around[number - 1], around[number + 1]),
-            stage / CLIPS / key,
-            options,
-        )
-        for number, (clip, key) in enumerate(zip(run.clips, keys, strict=True), 1)
-    ]
+    jobs = []
+    for number, (clip, key) in enumerate(zip(run.clips, keys, strict=True), 1):
+        place = Place(key, number, len(keys), around[number - 1], around[number + 1])
+        jobs.append(_Job(run.folder, run.about, clip, place, stage / CLIPS / key, options))
+    return jobs
 
 
 def _outcomes(jobs: Sequence[_Job], workers: int) -> Generator[Outcome, None, None]:
@@ -262,7 +242,7 @@ def _make(job: _Job) -> Outcome:
     troubles = (*(sound.trouble for sound in missing), *unscored)
     flags = flags_of(clip, result, about.drops if about else {}, bool(troubles), job.options.low_confidence)
     (job.folder / "index.html").write_bytes(page_html(Page(clip, job.place, tracks, result, flags, unscored)))
-    return Outcome(job.place.key, flags, result, troubles)
+    return Outcome(job.place.key, clip, flags, result, troubles)
 
 
 def _is_expected(sound: Missing, clip: Clip) -> bool:

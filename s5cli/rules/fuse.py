@@ -3,8 +3,6 @@
 What does not depend on any knob (`pair`) is separate from what does (`rank`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Step 7 of the tagging-driven system: stems too quiet or too unsure become silence (Jeong & Kim 2026, "Gate")."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

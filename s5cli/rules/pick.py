@@ -3,8 +3,6 @@
 Results have the clips last in memory (Fortran's order): so arrays of three slots are gone through in long runs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any

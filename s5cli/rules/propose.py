@@ -1,7 +1,5 @@
 """Step 1 of the tagging-driven system: what each tagger's tracks propose (Jeong & Kim 2026, "Propose")."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Step 6 of the tagging-driven system: the better of two separators, slot by slot (Jeong & Kim 2026)."""
 
-from __future__ import annotations
-
 from itertools import combinations, permutations
 
 import numpy as np

@@ -1,7 +1,5 @@
 """From tagger output to slots as the official baseline does it (DCASE 2026 Task 4 baseline, revision 20e6992)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Step 4 of the tagging-driven system: does re-tagging a stem confirm its query? (Jeong & Kim 2026, "Verify")."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from s5cli.knobs import Setting

@@ -1,7 +1,5 @@
 """Disks that are full or fail, and names that they do not take."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Iterator

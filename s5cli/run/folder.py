@@ -26,12 +26,12 @@ import numpy as np
 
 from s5cli import __version__, official
 from s5cli.api import LoadedSystem
-from s5cli.audio import Subtype, write_file, write_stem
+from s5cli.audio import write_file, write_stem
 from s5cli.errors import OutputError
 from s5cli.run.content import Content
 from s5cli.run.faults import FULL, errno_of, unnamable, writing
 from s5cli.run.manifest import Fingerprint, Manifest, Record
-from s5cli.run.plan import Batch, Job, batches, old_results
+from s5cli.run.plan import Batch, Job, Options, batches, old_results
 from s5cli.run.record import (
     DAMAGE,
     RUN_FILE,
@@ -158,7 +158,7 @@ class Results:
 
     def _kept(self, clip: Separated | LongSeparated) -> ClipReport | Failure:
         try:
-            folder, report = write_clip(clip, self.stage, self._job.options.subtype)
+            folder, report = write_clip(clip, self.stage, self._job.options)
         except OutputError as error:
             return self._lost(unnamable(self._job.clips[clip.name], error))
         with writing(self._job.out_dir):
@@ -281,7 +281,7 @@ def new_folder(folder: Path) -> Path:
     return folder
 
 
-def write_clip(clip: Separated | LongSeparated, stage: Path, subtype: Subtype) -> tuple[Path, ClipReport]:
+def write_clip(clip: Separated | LongSeparated, stage: Path, options: Options) -> tuple[Path, ClipReport]:
     """Completes the folder of a clip: its stems, if they are in memory, and its JSON.
 
     Raises:
@@ -291,36 +291,38 @@ def write_clip(clip: Separated | LongSeparated, stage: Path, subtype: Subtype) -
         folder, report = clip.folder, clip.report
     else:
         folder = new_folder(stage / clip.name)
-        report = _write_stems(clip, folder, subtype)
+        report = _write_stems(clip, folder, options)
     write_file(folder / f"{clip.name}.json", as_json(report.to_json()))
     return folder, report
 
 
-def _write_stems(clip: Separated, folder: Path, subtype: Subtype) -> ClipReport:
+def _write_stems(clip: Separated, folder: Path, options: Options) -> ClipReport:
     stems: list[StemReport] = []
     warnings, clipped = list(clip.warnings), 0
     for number, (stem, energy_db) in enumerate(zip(clip.stems, clip.energies_db, strict=True)):
-        file = official.stem_file_name(clip.name, number, stem.label)
-        clipped_here = write_stem(folder / file, stem.audio, subtype)
+        file = official.stem_file_name(clip.name, number, stem.label, options.file_format)
+        clipped_here = write_stem(folder / file, stem.audio, options.subtype)
         if clipped_here:
             warnings.append(f"{file}: {clipped_here} samples over full scale were clipped (--subtype FLOAT keeps them)")
         clipped += clipped_here
         stems.append(StemReport.of(stem, file, energy_db, sounding_s([np.asarray(stem.audio)])))
-    residual = "" if clip.residual is None else residual_file_name(clip.name)
+    residual = "" if clip.residual is None else residual_file_name(clip.name, options.file_format)
     if clip.residual is not None:
-        write_stem(folder / residual, clip.residual, subtype)
-    file, warned, staged = str(clip.path.absolute()), tuple(warnings), _write_staged(clip, folder, subtype)
+        write_stem(folder / residual, clip.residual, options.subtype)
+    file, warned, staged = str(clip.path.absolute()), tuple(warnings), _write_staged(clip, folder, options)
     found = ClipReport(clip.name, clip.duration_s, tuple(stems), clip.trace, warned, clipped, file, residual=residual)
     return replace(found, staged=staged)
 
 
-def _write_staged(clip: Separated, folder: Path, subtype: Subtype) -> tuple[str, ...]:
+def _write_staged(clip: Separated, folder: Path, options: Options) -> tuple[str, ...]:
     """The stems of each stage, in a folder for each that is named like the results of a run."""
     files = []
     for stage, stems in clip.staged.items():
         with writing(folder):
             (folder / STAGES / stage).mkdir(parents=True, exist_ok=True)
         for number, stem in enumerate(stems):
-            files.append(f"{STAGES}/{stage}/{official.stem_file_name(clip.name, number, stem.label)}")
-            write_stem(folder / files[-1], stem.audio, subtype)
+            files.append(
+                f"{STAGES}/{stage}/{official.stem_file_name(clip.name, number, stem.label, options.file_format)}"
+            )
+            write_stem(folder / files[-1], stem.audio, options.subtype)
     return tuple(files)

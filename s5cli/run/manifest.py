@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,6 @@ from s5cli.run.content import Content, sha256_of
 from s5cli.run.plan import MANIFEST_NAME, Job, Options
 from s5cli.run.record import ClipReport
 
-PRECISION = "32"  # bits of the networks' numbers; there is no other yet
-ENGINE = "torch"
 N_CHECKERS = 4  # threads that read recordings again, which is waiting for a disk mostly
 SYNC_EVERY_S = 5.0
 """What a power cut may cost. A killed process costs nothing; what a disk did not get of a file shows in its sample."""
@@ -57,6 +55,8 @@ class Fingerprint:
     resample: bool
     subtype: str
     residual: bool = False
+    file_format: str = "wav"
+    first_order: bool = False
 
     @classmethod
     def of(cls, loaded: LoadedSystem, options: Options) -> Fingerprint:
@@ -66,27 +66,28 @@ class Fingerprint:
             weights={part["part"]: part["sha256"] for part in loaded.weights},
             knobs=loaded.system.setting.to_json(),
             options=dict(loaded.system.setting.options),
-            precision=PRECISION,
-            engine=ENGINE,
+            precision=loaded.precision,
+            engine=loaded.engine,
             window_s=options.window_s(loaded.system.window_s),
             labels=options.labels,
             channel_order=loaded.channel_order,
             resample=loaded.resample,
             subtype=options.subtype,
             residual=options.residual,
+            file_format=options.file_format,
+            first_order=loaded.first_order,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values under the names of the fields; `residual` where it is asked for."""
+        """Plain values under the names of the fields; those that have a default where it is not that."""
+        usual = {each.name: each.default for each in fields(self) if each.default is not MISSING}
         plain = asdict(self) | {"labels": list(self.labels)}
-        if not self.residual:
-            del plain["residual"]
-        return plain
+        return {name: value for name, value in plain.items() if name not in usual or value != usual[name]}
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
         """What is different in a fingerprint read from a file, as "name there, not ours".
 
-        >>> base = dict(weights={}, precision="32", engine="torch", window_s=None, labels=(), channel_order="acn")
+        >>> base = dict(weights={}, precision="fp32", engine="torch", window_s=None, labels=(), channel_order="acn")
         >>> ours = Fingerprint("x", knobs={"verify": 0.2}, options={}, resample=False, subtype="PCM_16", **base)
         >>> ours.differences(ours.to_json() | {"system": "y", "knobs": {"verify": 0.1}})
         ["system 'y', not 'x'", 'knobs.verify 0.1, not 0.2']

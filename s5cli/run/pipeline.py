@@ -57,6 +57,7 @@ class ReadOptions:
     channel_order: ChannelOrder
     resample: bool
     pinned: bool  # into memory from which a CUDA device copies while it computes
+    first_order: bool = False  # of higher-order ambisonics take the first four channels
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _read(name: str, path: Path, window_s: float | None, how: ReadOptions) -> Re
         sha256 = sha256_of(path)
         if window_s is not None:
             return LongRead(path, sha256, window_s)
-        scene = read_scene(path, how.channel_order, how.resample, warnings.append)
+        scene = read_scene(path, how.channel_order, how.resample, warnings.append, how.first_order)
     except InputError as error:
         return Failure(name, str(path), str(error))
     except MemoryError:
@@ -126,8 +127,8 @@ class Worker:
                 yield Notice(f"{self.loaded.device}: out of memory with {at_once} at once, goes on with {self.fits}")
                 continue
             if found is None:
-                on_cuda = self.loaded.device.startswith("cuda")
-                too_big = "does not fit into the device's memory even alone; give --device cpu" if on_cuda else TOO_BIG
+                on_cpu = self.loaded.device == "cpu"
+                too_big = TOO_BIG if on_cpu else "does not fit into the device's memory even alone; give --device cpu"
                 found = [_failure(part[0].path, too_big)]
                 self.fits = fitted  # it says nothing about other clips
             yield from found
@@ -144,7 +145,8 @@ class Worker:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        torch.cuda.empty_cache()  # what the error held on to is freed only now
+        empty_cache = torch.mps.empty_cache if self.loaded.device == "mps" else torch.cuda.empty_cache
+        empty_cache()  # what the error held on to is freed only now
         return None
 
 
@@ -160,7 +162,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return any(words in str(error) for words in ("allocate memory", "not enough memory", "bad_alloc", "bad allocation"))
+    told = ("allocate memory", "not enough memory", "bad_alloc", "bad allocation", "MPS backend out of memory")
+    return any(words in str(error) for words in told)
 
 
 def separate_windows(
@@ -189,6 +192,7 @@ def separate_windows(
             options.subtype,
             options.residual,
             told,
+            options.file_format,
         )
     except InputError as error:
         return Failure(name, str(clip.path), str(error))
@@ -289,7 +293,7 @@ def separate_all(job: Job, loaded: LoadedSystem | Sequence[LoadedSystem], watch:
 
 def _separate_with_threads(results: Results, job: Job, systems: Sequence[LoadedSystem]) -> None:
     read = Channel[list[Read | LongRead | Failure]](AHEAD * len(systems))
-    separated = Channel[Outcome](AHEAD * len(systems) * job.options.batch_size)
+    separated = Channel[Outcome](AHEAD * len(systems) * min(job.options.batch_size, len(job.clips)))
     batches, how = results.todo, _read_options(systems)
     crew = Crew(read, separated)
 
@@ -322,7 +326,7 @@ def _separate_with_threads(results: Results, job: Job, systems: Sequence[LoadedS
 
 def _read_options(systems: Sequence[LoadedSystem]) -> ReadOptions:
     on_cuda = any(system.device.startswith("cuda") for system in systems)
-    return ReadOptions(systems[0].channel_order, systems[0].resample, pinned=on_cuda)
+    return ReadOptions(systems[0].channel_order, systems[0].resample, on_cuda, systems[0].first_order)
 
 
 def stoppable(loaded: LoadedSystem, crew: Crew) -> LoadedSystem:

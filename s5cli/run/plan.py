@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import realpath  # unlike Path.resolve, it stands links that go in circles
@@ -10,15 +11,15 @@ from typing import Literal, TypeAlias
 
 from s5cli import official
 from s5cli.api import queries_of
-from s5cli.audio import Subtype, opened
+from s5cli.audio import FileFormat, Subtype, check_format, opened
+from s5cli.dataset import SUFFIXES
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import CLASSES, index_of, listed
-from s5cli.run.record import RUN_FILE, STAGES, residual_file_name
+from s5cli.run.record import RUN_FILE, STAGES
 from s5cli.run.staging import staging
 from s5cli.run.stitch import SHORTEST_WINDOW_S
 from s5cli.run.windows import is_long
 
-SUFFIXES = (".wav", ".flac")  # in any case
 LONGEST_NAME = 255  # bytes, of a file on most file systems
 MANIFEST_NAME = "manifest.jsonl"
 RUN_STEM = RUN_FILE.removesuffix(".json")
@@ -38,6 +39,7 @@ class Options:
     restart: bool = False  # replace results that are there
     verify: bool = False  # read all of what is there, and separate again what has changed
     residual: bool = False  # write the mixture's channel 0 minus all stems, too
+    file_format: FileFormat = "wav"
 
     def window_s(self, suits: float | None) -> float | None:
         """The window for a system that windows of `suits` seconds (None: whole recordings) suit best.
@@ -70,6 +72,7 @@ def plan(inputs: Sequence[Path], out_dir: Path, options: Options) -> Job:
             is writing to, or results there that no manifest tells of (unless `options.restart`).
     """
     queries_of(options.labels, 1)
+    check_format(options.file_format, options.subtype)
     if options.batch_size < 1:
         raise UsageError(f"batch size {options.batch_size}; give 1 or more")
     if isinstance(options.window, float | int) and not options.window >= SHORTEST_WINDOW_S:
@@ -125,16 +128,12 @@ def _recordings(given: Path, out_dir: Path) -> Iterable[Path]:
         return [given]
     for folder in (given, given / "soundscape"):
         entries = sorted(folder.iterdir()) if folder.is_dir() else ()
-        found = [path for path in entries if _is_named_like_one(path) and not path.is_dir()]
+        found = [path for path in entries if official.is_audio(path, SUFFIXES) and not path.is_dir()]
         if found and realpath(folder) == realpath(out_dir):
             raise UsageError(f"{folder} is both input and output; give another folder for the output")
         if found:
             return found
     raise UsageError(f"{given}: no .wav or .flac files in it or in its soundscape/; give recordings")
-
-
-def _is_named_like_one(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def _named(paths: Iterable[Path]) -> dict[str, Path]:
@@ -161,6 +160,8 @@ def check_name(path: Path) -> None:
     try:
         n_bytes = len(longest.encode())
     except UnicodeEncodeError as error:
+        if (encoding := sys.getfilesystemencoding()) != "utf-8":
+            raise InputError(f"{path}: names are taken as {encoding} here; set PYTHONUTF8=1 and call again") from error
         raise InputError(f"{path}: its name is not in UTF-8, in which results are named after it; rename it") from error
     if n_bytes > LONGEST_NAME:
         too_many = f"{n_bytes - LONGEST_NAME} bytes too long for results to be named after it"
@@ -172,7 +173,7 @@ def check_name(path: Path) -> None:
 def old_results(out_dir: Path, clips: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
     """Files in the output folder that results of these clips are named like, the JSON first."""
     old: dict[str, list[Path]] = {}
-    there = [*out_dir.iterdir(), *out_dir.glob(f"{STAGES}/*/*.wav")] if out_dir.is_dir() else []
+    there = [*out_dir.iterdir(), *out_dir.glob(f"{STAGES}/*/*_*_*")] if out_dir.is_dir() else []
     for path in sorted(there, key=lambda path: path.suffix):
         owner = path.stem if path.suffix == ".json" else _clip_of_stem(path)
         if owner in clips:
@@ -181,11 +182,13 @@ def old_results(out_dir: Path, clips: Mapping[str, Path]) -> dict[str, tuple[Pat
 
 
 def _clip_of_stem(path: Path) -> str:
-    if path.name == residual_file_name(clip := path.stem.removesuffix(official.RESIDUAL)):
-        return clip
+    if path.suffix not in SUFFIXES:
+        return ""
+    if path.stem.endswith(official.RESIDUAL):
+        return path.stem.removesuffix(official.RESIDUAL)
     name, _, label = path.stem.rpartition("_")
     clip, _, number = name.rpartition("_")
-    return clip if path.suffix == ".wav" and number.isdecimal() and label in CLASSES else ""
+    return clip if number.isdecimal() and label in CLASSES else ""
 
 
 def _check_old(out_dir: Path, clips: Mapping[str, Path], restart: bool) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from s5cli import official
+from s5cli.audio import FileFormat
 from s5cli.errors import ClipsFailedError, InputError, UsageError, printable
 from s5cli.knobs import Plain
 from s5cli.labels import CLASSES
@@ -22,16 +23,17 @@ from s5cli.trace import ClipTrace, Drop, listed, number, number_or_infinity, num
 
 RUN_FILE = "run.json"
 STAGES = "stages"  # folder of what systems give from before their end, where they are asked for it
+FILE_FORMATS: tuple[FileFormat, ...] = ("wav", "flac")
 DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
-def residual_file_name(clip: str) -> str:
+def residual_file_name(clip: str, file_format: FileFormat = "wav") -> str:
     """Name of the file of what no stem holds.
 
     >>> residual_file_name("eval_0000")
     'eval_0000_residual.wav'
     """
-    return f"{clip}{official.RESIDUAL}.wav"
+    return f"{clip}{official.RESIDUAL}.{file_format}"
 
 
 # --- one clip ---------------------------------------------------------------------------------------------------------
@@ -150,9 +152,9 @@ def _clip(content: Mapping[str, Any], path: Path) -> ClipReport:
         staged=tuple(text(file) for file in listed(content.get("staged", ()))),
     )
     for file in found.staged:  # they stay inside the folder too
-        if not re.fullmatch(rf"{STAGES}/[\w-]+/{re.escape(found.name)}_\d_\w+\.wav", file):
+        if not re.fullmatch(rf"{STAGES}/[\w-]+/{re.escape(found.name)}_\d_\w+\.(wav|flac)", file):
             raise ValueError(f"it names {file!r} as of a stage")
-    if found.residual not in ("", residual_file_name(found.name)):  # it stays inside the folder
+    if found.residual not in ("", *(residual_file_name(found.name, one) for one in FILE_FORMATS)):  # stays inside
         raise ValueError(f"its residual is {found.residual!r}")
     n_in_windows = sum(window.n_queries for window in found.windows)
     if found.windows and n_in_windows != len(found.trace.queries):
@@ -162,7 +164,8 @@ def _clip(content: Mapping[str, Any], path: Path) -> ClipReport:
 
 def _stem(content: Mapping[str, Any], place: int, clip: str) -> StemReport:
     file, label = text(content["file"]), text(content["label"])
-    if label not in CLASSES or file != official.stem_file_name(clip, place, label):  # it stays inside the folder
+    if label not in CLASSES or file not in {official.stem_file_name(clip, place, label, one) for one in FILE_FORMATS}:
+        # so that it stays inside the folder
         raise ValueError(f"its stem {place} is {file!r} of {label!r}")
     confidence, energy_db = number(content["confidence"]), number(content["energy_db"])
     return StemReport(

@@ -1,7 +1,5 @@
 """When a stem sounds: from its first to its last frame that is loud against its loudest one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 

@@ -9,7 +9,7 @@ import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ class Recording:
     rate_hz: int  # of the file
     n_samples: int  # at 32 kHz
     channel_order: ChannelOrder
+    first_order: bool = False  # of higher-order ambisonics only the first four channels are taken
 
     def blocks(self) -> Iterator[Samples]:
         """All of it as consecutive [m, t] at 32 kHz in W, Y, Z, X order, some seconds each.
@@ -48,7 +49,8 @@ class Recording:
         """
         seen = 0
         with audio.opened(self.path) as file:
-            for block in _at_32_khz(audio.blocks(file, self.path, BLOCK_SAMPLES), self.rate_hz):
+            found = audio.blocks(file, self.path, BLOCK_SAMPLES)
+            for block in _at_32_khz((_cut(block, self.first_order) for block in found), self.rate_hz):
                 seen += block.shape[1]
                 yield audio.from_fuma(block) if self.channel_order == "fuma" else block
         if seen < self.n_samples:
@@ -74,7 +76,11 @@ def announced_samples(path: Path) -> int | None:
 
 
 def survey(
-    path: Path, channel_order: ChannelOrder = "acn", resample: bool = False, warn: Warn = audio.ignore
+    path: Path,
+    channel_order: ChannelOrder = "acn",
+    resample: bool = False,
+    warn: Warn = audio.ignore,
+    first_order: bool = False,
 ) -> Recording:
     """Looks through a whole recording for all that `read_scene` refuses or warns of, in memory that does not grow.
 
@@ -87,7 +93,10 @@ def survey(
         if not resample:
             audio.check_rate(rate_hz, path)
         for block in audio.blocks(file, path, BLOCK_SAMPLES):
-            _check(block, path, rate_hz, seen)
+            audio.check_finite(block, str(path), rate_hz, seen)
+            block = _cut(block, first_order)
+            audio.check_channels(block, str(path))
+            audio.check_level(block, str(path))
             ordered = audio.from_fuma(block) if channel_order == "fuma" else block
             power += np.square(ordered, dtype=np.float64).sum(axis=1)
             seen += block.shape[1]
@@ -95,13 +104,11 @@ def survey(
     n_samples = n_samples_at_32_khz(seen, rate_hz)
     audio.check_duration(n_samples, str(path))
     audio.warn_of_quiet_omni(power / seen, warn)
-    return Recording(path, rate_hz, n_samples, channel_order)
+    return Recording(path, rate_hz, n_samples, channel_order, first_order)
 
 
-def _check(block: Samples, path: Path, rate_hz: int, start: int) -> None:
-    audio.check_channels(block, str(path))
-    audio.check_finite(block, str(path), rate_hz, start)
-    audio.check_level(block, str(path))
+def _cut(block: Samples, first_order: bool) -> Samples:
+    return audio.cut_to_first_order(block) if first_order else block
 
 
 def _at_32_khz(blocks: Iterator[Samples], rate_hz: int) -> Iterator[Samples]:
@@ -160,6 +167,19 @@ class StemFile:
             file.seek(len(wav_header(self.n_samples, self.subtype)) + start * SAMPLE_BYTES[self.subtype])
             file.write(buffer.getvalue())
         return audio.n_clipped(samples, self.subtype)
+
+    def as_flac(self) -> StemFile:
+        """The same samples as FLAC in place of this file.
+
+        Raises:
+            OutputError: the place cannot be written to or is full.
+        """
+        flac = replace(self, path=self.path.with_suffix(".flac"))
+        with _writable(flac.path):
+            with flac.path.open("wb") as file:
+                audio.write_flac(file, str(self.path))
+            self.path.unlink()
+        return flac
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """A place inside the output folder for what is not finished, which one process has at a time."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

@@ -1,7 +1,5 @@
 """Threads that work one after the other on a stream of items, and that stop together."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 A stem of the whole recording is a track here. The rules of stitching are in `s5cli.run.stitch`, told in docs/long.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -15,8 +13,9 @@ import numpy as np
 
 from s5cli import official
 from s5cli.api import LoadedSystem, answered, check_answer
-from s5cli.audio import Samples, Subtype
+from s5cli.audio import FileFormat, Samples, Subtype
 from s5cli.errors import InputError, S5Error
+from s5cli.labels import N_SLOTS
 from s5cli.rules.gate import energy_db
 from s5cli.run import stitch
 from s5cli.run.record import ClipReport, StemReport, WindowReport, residual_file_name
@@ -55,6 +54,7 @@ def separate_long(
     subtype: Subtype = "PCM_16",
     with_residual: bool = False,
     tell: Callable[[int, int], None] = untold,
+    file_format: FileFormat = "wav",
 ) -> ClipReport:
     """Separates a recording of any length and writes its stems, in memory that does not grow with the length.
 
@@ -71,6 +71,7 @@ def separate_long(
         subtype: sample format of the stems.
         with_residual: write what no stem holds too.
         tell: told after each window how many are through, and how many there are.
+        file_format: of the stems; FLAC is made of WAV in the end, as nothing can be put into the middle of it.
 
     Raises:
         InputError: as `s5cli.audio.read_scene`, or a window that the system refuses or answers with NaN.
@@ -78,7 +79,7 @@ def separate_long(
         UsageError: windows that are too short, or labels that cannot be asked for.
     """
     warnings: list[str] = []
-    recording = survey(path, loaded.channel_order, loaded.resample, warnings.append)
+    recording = survey(path, loaded.channel_order, loaded.resample, warnings.append, loaded.first_order)
     windows = stitch.spread(recording.n_samples, window_s)
     tracks = Tracks(path.stem, windows, stage, subtype, only_named=bool(labels))
     with ExitStack() as undo:
@@ -89,13 +90,18 @@ def separate_long(
         for window in separated(recording, windows, loaded, batch_size, labels):
             traces.append(tracks.take(window))
             tell(len(traces), len(windows.starts))
+        if file_format == "flac":
+            tracks.as_flac()
         undo.pop_all()
     starts_s = [start / RATE_HZ for start in windows.starts]
     return ClipReport(
         name=path.stem,
         duration_s=recording.n_samples / RATE_HZ,
         stems=tracks.reports,
-        trace=ClipTrace(tuple(query for trace in traces for query in trace.queries)),
+        trace=ClipTrace(
+            tuple(query for trace in traces for query in trace.queries),
+            stitch.silence([trace.silence for trace in traces], max(0, N_SLOTS - len(tracks.all))),
+        ),
         warnings=(*warnings, *tracks.warnings),
         clipped_samples=sum(track.n_clipped for track in tracks.all),
         file=str(path.absolute()),
@@ -267,6 +273,13 @@ class Tracks:
         track.write(self._windows.begin(index), samples)
         return samples
 
+    def as_flac(self) -> None:
+        """All files become FLAC; nothing can be written to them any more."""
+        for track in self.all:
+            track.file = track.file.as_flac()
+        if self.residual is not None:
+            self.residual = self.residual.as_flac()
+
     @property
     def reports(self) -> tuple[StemReport, ...]:
         return tuple(track.report(self._mixture_energy) for track in self.all)
@@ -282,6 +295,7 @@ class Tracks:
         for file in [track.file for track in self.all] + ([self.residual] if self.residual else []):
             with suppress(OSError):  # they lie in a folder that goes
                 file.path.unlink(missing_ok=True)
+                file.path.with_suffix(".flac").unlink(missing_ok=True)
 
 
 def _renumbered(trace: ClipTrace, numbers: Sequence[int]) -> ClipTrace:
@@ -290,5 +304,6 @@ def _renumbered(trace: ClipTrace, numbers: Sequence[int]) -> ClipTrace:
         tuple(
             query if query.reported is None else replace(query, reported=numbers[query.reported])
             for query in trace.queries
-        )
+        ),
+        trace.silence,
     )

@@ -16,7 +16,6 @@ from scipy.optimize import linear_sum_assignment
 
 from s5cli.labels import CLASSES, SILENCE
 from s5cli.scene import Floats, Ints
-from s5cli.score.metric import Audio, sdr_matrix, sdri_matrix
 
 TIE_DB = 1e-9
 """Where matchings are equally good (all stems silent, or all the mixture) the one with more right labels is taken."""
@@ -75,19 +74,6 @@ def casa_sdri_from_matrices(
         missed=tuple(ref_labels[j] for j in refs if j not in {pair.i_ref for pair in pairs}),
         surplus=tuple(est_labels[i] for i in ests if i not in {pair.i_est for pair in pairs}),
     )
-
-
-def casa_sdri(
-    est_labels: Sequence[str], est: Audio, ref_labels: Sequence[str], ref: Audio, mixture: Audio
-) -> SourceScore:
-    """Score of one clip from estimates [n, t], references [m, t] and mixture channel 0 [t].
-
-    >>> s, x = np.array([[1.0, 0.0]]), np.array([1.0, 2.0])
-    >>> casa_sdri(["Pour"], s, ["Cough"], s, x).casa_sdri_db, casa_sdri([], s[:0], [], s[:0], x).casa_sdri_db
-    (0.0, None)
-    """
-    sdr = sdr_matrix(est, ref)
-    return casa_sdri_from_matrices(est_labels, ref_labels, sdr, sdri_matrix(sdr, ref, mixture))
 
 
 def _audible(labels: Sequence[str]) -> list[int]:

@@ -1,9 +1,8 @@
 """One clip's stems against its references: every number that a score sheet takes from it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 from s5cli.score import metric
@@ -19,6 +18,14 @@ class PairQuality:
 
 
 @dataclass(frozen=True)
+class TwinQuality:
+    """How well two or more references of one class were told apart, where as many stems were given."""
+
+    correlation: float | None  # largest normalised correlation of two of the stems, 0 to 1
+    sdri_db: float  # mean of their pairs
+
+
+@dataclass(frozen=True)
 class ClipResult:
     """One evaluated clip."""
 
@@ -29,6 +36,7 @@ class ClipResult:
     qualities: tuple[PairQuality, ...]  # one for each of `score.pairs`
     products: metric.ReferenceProducts
     sources: SourceScore  # the same stems, matched by sound instead of label
+    twins: tuple[TwinQuality, ...] = ()  # one for each class that repeats on both sides
 
     @property
     def repeats_a_class(self) -> bool:
@@ -48,6 +56,7 @@ class ClipResult:
             "fp": self.score.fp,
             "fn": self.score.fn,
             "pairs": [asdict(pair) | asdict(quality) for pair, quality in pairs],
+            "twins": [asdict(twins) for twins in self.twins],
             "pairs_by_sound": [asdict(pair) for pair in self.sources.pairs],
         }
 
@@ -67,7 +76,23 @@ def score_clip(
     sources = casa_sdri_from_matrices(est_labels, ref_labels, sdr, sdri)
     qualities = tuple(_quality(est[pair.i_est], ref[pair.i_ref], mixture) for pair in score.pairs)
     products = metric.reference_products(ref_labels, ref, mixture)
-    return ClipResult(soundscape, tuple(ref_labels), tuple(est_labels), score, qualities, products, sources)
+    twins = tuple(_twins(label, est, score.pairs) for label in sorted(set(est_labels) & _repeated(ref_labels)))
+    found = tuple(one for one in twins if one)
+    return ClipResult(soundscape, tuple(ref_labels), tuple(est_labels), score, qualities, products, sources, found)
+
+
+def _repeated(labels: Sequence[str]) -> set[str]:
+    return {label for label in labels if labels.count(label) > 1}
+
+
+def _twins(label: str, est: metric.Audio, pairs: Sequence[metric.Pair]) -> TwinQuality | None:
+    """None where fewer than two of the references have a stem."""
+    own = [pair for pair in pairs if pair.label == label]
+    if len(own) < 2:
+        return None
+    alike = [metric.correlation(est[a.i_est], est[b.i_est]) for a, b in combinations(own, 2)]
+    sdri_db = sum(pair.sdri_db for pair in own) / len(own)
+    return TwinQuality(max((value for value in alike if value is not None), default=None), sdri_db)
 
 
 def _quality(est: metric.Audio, ref: metric.Audio, mixture: metric.Audio) -> PairQuality:

@@ -4,8 +4,6 @@ A difference is always B minus A, of the very scores that `s5 evaluate` gives fo
 same resamples of clips for both, so what makes a clip hard for both runs cancels out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,7 +129,7 @@ def compare(
 
 
 def _covered(run: Path, data: DataSet) -> set[str]:
-    read_stems(run, data.mixtures)  # which complains of a folder that is no run
+    read_stems(run, data)  # which complains of a folder that is no run
     return recorded(run, data.mixtures)
 
 

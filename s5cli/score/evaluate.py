@@ -44,6 +44,8 @@ class Summary:
     accuracy_slot_percent: float | None
     accuracy_heard_percent: float | None
     false_alarm_percent: float | None
+    twin_sdri_db: float | None
+    twin_correlation_percent: float | None
     intervals: Mapping[str, Interval]  # of those scores above that have one, by their names
 
 
@@ -122,24 +124,14 @@ class Evaluation:
 def summary(clips: Sequence[ClipResult], bootstrap: Bootstrap = DEFAULT) -> Summary:
     """Scores of any set of clips."""
     found = sheet.measure(sheet.SCORES, clips, bootstrap)
-    value, qualities = found.values, [quality for clip in clips for quality in clip.qualities]
+    qualities = [quality for clip in clips for quality in clip.qualities]
     return Summary(
         n_clips=len(clips),
         n_clips_without_stem=sum(not clip.est_labels for clip in clips),
         n_pairs=len(qualities),
         n_silent_pairs=sum(quality.level_db is None for quality in qualities),
-        capi_sdri_db=value["capi_sdri_db"],
-        si_sdri_db=value["si_sdri_db"],
-        level_db=value["level_db"],
-        accuracy_mixture_percent=value["accuracy_mixture_percent"],
-        accuracy_source_percent=value["accuracy_source_percent"],
-        casa_sdri_db=value["casa_sdri_db"],
-        blind_sdri_db=value["blind_sdri_db"],
-        ca_sdri_db=value["ca_sdri_db"],
-        accuracy_slot_percent=value["accuracy_slot_percent"],
-        accuracy_heard_percent=value["accuracy_heard_percent"],
-        false_alarm_percent=value["false_alarm_percent"],
         intervals=found.intervals,
+        **found.values,
     )
 
 
@@ -248,7 +240,8 @@ def evaluate(
 
     Raises:
         UsageError: a folder that does not exist, or two mixtures of one name.
-        InputError: no mixtures, no stems, a file that belongs to no mixture, is not mono, not 32 kHz, or not as long.
+        InputError: no mixtures, no stems, a file that belongs to no mixture, is not mono, not 32 kHz, or not as long;
+            references that are missing, or stems in a slot that is taken or that a clip does not have.
     """
     data = open_dataset(reference, soundscapes)
     return evaluation(score_files(estimates, data, [*data.mixtures], progress), bootstrap)
@@ -258,7 +251,7 @@ def score_files(
     estimates: Path, data: DataSet, names: Sequence[str], progress: Progress = iter
 ) -> tuple[ClipResult, ...]:
     """The named soundscapes of a data set, scored one by one; raises as `evaluate` does."""
-    stems = read_stems(estimates, data.mixtures)
+    stems = read_stems(estimates, data)
     return tuple(
         _score_files(name, data.mixtures[name], stems[name], data.references[name]) for name in progress(names)
     )

@@ -54,6 +54,16 @@ def si_sdr_db(est: Audio, ref: Audio) -> float | None:
     return float(10 * np.log10((rho2 + SI_EPS) / (1 - rho2 + SI_EPS)))
 
 
+def correlation(one: Audio, other: Audio) -> float | None:
+    """|⟨x, y⟩| / (‖x‖·‖y‖) of two signals [t], 0 to 1; None if either is silent.
+
+    >>> correlation(np.array([1.0, 1.0]), np.array([-2.0, -2.0]))
+    1.0
+    """
+    x, y = _float64(one), _float64(other)
+    return min(abs(float(x @ y)) / float(np.sqrt((x @ x) * (y @ y))), 1.0) if x.any() and y.any() else None
+
+
 def level_db(est: Audio, ref: Audio) -> float | None:
     """20·log10(rms(est) / rms(ref)) of two signals [t]; None if either is silent.
 
@@ -135,19 +145,6 @@ def capi_sdri_from_matrices(
     return ClipScore(sum(pair.sdri_db for pair in pairs) / n_entries if n_entries else None, pairs, fp, fn)
 
 
-def capi_sdri(
-    est_labels: Sequence[str], est: Audio, ref_labels: Sequence[str], ref: Audio, mixture: Audio
-) -> ClipScore:
-    """Score of one clip from estimates [n, t], references [m, t] and mixture channel 0 [t].
-
-    >>> s = np.array([[1.0, 0.0]])
-    >>> round(capi_sdri(["Cough"], 0 * s, ["Cough"], s, np.array([1.0, 2.0])).capi_sdri_db, 3)  # silence gains!
-    6.021
-    """
-    sdr = sdr_matrix(est, ref)
-    return capi_sdri_from_matrices(est_labels, ref_labels, sdr, sdri_matrix(sdr, ref, mixture))
-
-
 def _indices_by_label(labels: Sequence[str]) -> dict[str, list[int]]:
     indices: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
@@ -163,25 +160,6 @@ def _match(label: str, ests: list[int], refs: list[int], sdr: Floats, sdri: Floa
 
 
 # --------------------------------------------------------------------------------------------------------- many clips
-@dataclass(frozen=True)
-class DatasetScore:
-    """Means over clips; None where there is nothing to take a mean of (the official code divides by zero there)."""
-
-    capi_sdri_db: float | None
-    accuracy_mixture_percent: float | None
-    accuracy_source_percent: float | None
-
-
-def dataset_score(scores: Sequence[ClipScore]) -> DatasetScore:
-    """Mean CAPI-SDRi of the clips that have one, share of clips with exactly the right labels, TP / (TP + FP + FN)."""
-    n_sources = sum(score.tp + score.fp + score.fn for score in scores)
-    return DatasetScore(
-        mean([score.capi_sdri_db for score in scores]),
-        percent(sum(score.exact for score in scores), len(scores)),
-        percent(sum(score.tp for score in scores), n_sources),
-    )
-
-
 def mean(values: Iterable[float | None]) -> float | None:
     """Mean of the values that are not None; None if there are none.
 

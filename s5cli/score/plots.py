@@ -49,6 +49,7 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
     "figure.constrained_layout.w_pad": 0.1,
 }
+WHISKERS: dict[str, Any] = {"markersize": 5, "elinewidth": 1.4, "capsize": 2.5}
 CELL_INCH, ROW_INCH = 0.34, 0.32
 SHIFT = 0.17  # of the two series of one row or one number of targets, either way
 
@@ -277,18 +278,8 @@ def _points(
     highs = [number if ends is None else ends.high for number, ends in zip(numbers, found, strict=True)]
     reach = np.maximum([numbers - lows, highs - numbers], 0)
     x, y = (numbers, places) if along == "x" else (places, numbers)
-    axes.errorbar(
-        x,
-        y,
-        xerr=reach if along == "x" else None,
-        yerr=reach if along == "y" else None,
-        fmt=look.marker,
-        color=look.colour,
-        markersize=5,
-        elinewidth=1.4,
-        capsize=2.5,
-        label=look.label,
-    )
+    reaches: dict[str, Any] = {f"{along}err": reach}
+    axes.errorbar(x, y, **reaches, fmt=look.marker, color=look.colour, label=look.label, **WHISKERS)
 
 
 def _or(value: float | None, otherwise: float) -> float:

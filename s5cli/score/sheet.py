@@ -64,6 +64,11 @@ def _slots(clip: ClipResult) -> Terms:
     return share_terms(clip.score.tp + n_slots - max(n_est, n_ref), n_slots)
 
 
+def _twin_correlation(clip: ClipResult) -> Terms:
+    found = [twins.correlation for twins in clip.twins if twins.correlation is not None]
+    return 100 * sum(found), float(len(found))
+
+
 def _false_alarm(clip: ClipResult) -> Terms:
     return NOTHING if clip.ref_labels else share_terms(bool(clip.est_labels), 1)
 
@@ -102,6 +107,16 @@ SCORES: tuple[Score, ...] = (
         "level_db", "level", "dB", 0,
         "of these stems against references; far below 0 games SDR",
         lambda clip: mean_terms([quality.level_db for quality in clip.qualities]),
+    ),
+    Score(
+        "twin_sdri_db", "two of a class", "dB", 1,
+        "SDRi of pairs whose class has several references and stems",
+        lambda clip: mean_terms([twins.sdri_db for twins in clip.twins]),
+    ),
+    Score(
+        "twin_correlation_percent", "correlation of two", "%", -1,
+        "of the stems of one class, if several: 100 is one sound twice",
+        _twin_correlation,
     ),
     Score(
         "accuracy_mixture_percent", "mixture accuracy", "%", 1,

@@ -1,7 +1,5 @@
 """Separators, and what a tagger and a level meter measure of their stems."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +11,7 @@ from torch.nn.functional import normalize
 from s5cli.labels import N_SLOTS
 from s5cli.rules.gate import energy_db
 from s5cli.scene import EMPTY, Floats, Ints, Scene, Separator, Tagger, Waveforms
-from s5cli.steps.step import asked, stacked, waveforms
+from s5cli.steps.step import asked, stacked, waveforms, wide
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,8 @@ def retagged(tagger: Tagger, scenes: Sequence[Scene], classes: Ints, audio: Sequ
 
 def energies_db(scenes: Sequence[Scene], classes: Ints, audio: Sequence[Tensor]) -> Floats:
     """Power (mean square, in float64) of every stem relative to mixture channel 0, [b, s] in dB."""
-    stems = [stem.double().square().mean(dim=-1).tolist() for stem in audio]
-    mixtures = [scene.audio[0].double().square().mean().item() for scene in scenes]
+    stems = [wide(stem).square().mean(dim=-1).tolist() for stem in audio]
+    mixtures = [wide(scene.audio[0]).square().mean().item() for scene in scenes]
     return energy_db(np.reshape(stems, classes.shape), np.array(mixtures))
 
 
@@ -100,6 +98,6 @@ def correlations(ours: Waveforms, theirs: Waveforms) -> Floats:
     """Normalised correlation of every stem of one separator with every stem of the other, [b, s, s]."""
     found = np.zeros((*ours.shape, ours.shape[1]))
     for row, stems in enumerate(zip(ours, theirs, strict=True)):
-        one, other = (normalize(stacked(audio).double(), dim=-1) for audio in stems)
+        one, other = (normalize(wide(stacked(audio)), dim=-1) for audio in stems)
         found[row] = (one @ other.to(one.device).T).cpu().numpy()
     return found

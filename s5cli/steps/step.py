@@ -1,7 +1,5 @@
 """What every step has in common, and how a flow holds audio without touching it."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -56,6 +54,11 @@ def waveforms(audio: Sequence[Tensor], slots: int) -> Waveforms:
         for slot in range(slots):
             found[row, slot] = stems[slot]
     return found
+
+
+def wide(audio: Tensor) -> Tensor:
+    """In float64, where it lies if that device can; Apple's cannot."""
+    return (audio.cpu() if audio.device.type == "mps" else audio).double()
 
 
 def stacked(row: Waveforms) -> Tensor:

@@ -1,8 +1,6 @@
 """What a study runs: systems of the registry, and what a system declares as its own ablation, as entries to build."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass, replace
 from string import Formatter
 
@@ -53,7 +51,9 @@ def ablation_rows(entry: SystemEntry, known: Registry) -> tuple[Variant, ...]:
     found: dict[tuple[object, ...], Variant] = {}
     for one in (*beside, *own):
         found.setdefault((one.content, one.differs_by_class), one)
-    _check_titles(entry, [one.title for one in found.values()])
+    titles = Counter(one.title for one in found.values())
+    if twice := [title for title, n in titles.items() if n > 1]:
+        raise UsageError(f"system {entry.name!r} has two different ablation rows {twice[0]!r}; rename one in its file")
     return tuple(found.values())
 
 
@@ -73,9 +73,3 @@ def _variant(row: AblationRow, entry: SystemEntry) -> Variant:
         parts = {own: entry.parts[role] for own, role in row.roles.items()}
         made = replace(entry, flow=row.flow, parts=parts, knobs=row.knobs, options=row.options)
     return Variant(title, made, row.true_labels, tunable=row.tunable and bool(resolve(made.flow).knobs))
-
-
-def _check_titles(entry: SystemEntry, titles: Sequence[str]) -> None:
-    for title in titles:
-        if titles.count(title) > 1:
-            raise UsageError(f"system {entry.name!r} has two different ablation rows {title!r}; rename one in its file")

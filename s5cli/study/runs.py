@@ -3,10 +3,7 @@
 Stems are scored as float32, before a file rounds them. Clips of one length go through the networks together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -14,6 +11,7 @@ import numpy as np
 from s5cli.api import check_stems
 from s5cli.errors import InputError
 from s5cli.labels import CLASSES, N_SLOTS
+from s5cli.rules.bridge import STRETCH_SAMPLES, sounding
 from s5cli.scene import EMPTY, Ints, Queries, Stem
 from s5cli.score.clip import ClipResult, score_clip
 from s5cli.score.evaluate import Evaluation, evaluation
@@ -24,10 +22,9 @@ from s5cli.tune.trials import Progress
 from s5cli.tune.tuner import Options
 from s5cli.weights.build import build
 from s5cli.weights.device import resolve_device
-from s5cli.weights.registry import Registry
 
 
-def run(variant: Variant, data: DevSet, known: Registry, options: Options, progress: Progress) -> Evaluation:
+def run(variant: Variant, data: DevSet, options: Options, progress: Progress) -> Evaluation:
     """A variant's system over all clips, with the thresholds of its entry.
 
     Raises:
@@ -35,13 +32,8 @@ def run(variant: Variant, data: DevSet, known: Registry, options: Options, progr
         UsageError: an unknown device, knob or option.
         WeightsError: weights that are missing, damaged or not licensed yet.
     """
-    system = build(
-        variant.entry.name,
-        device=str(resolve_device(options.device)),
-        offline=options.offline,
-        accept_licence=options.accept_licence,
-        registry=replace(known, systems={**known.systems, variant.entry.name: variant.entry}),
-    )
+    place = str(resolve_device(options.device))
+    system = build(variant.entry, device=place, offline=options.offline, accept_licence=options.accept_licence)
     found: list[ClipResult] = []
     named = variant.classes if variant.true_labels else None
     for result in results(system, data.clips, options.batch_size, named):
@@ -57,25 +49,30 @@ def results(
     waiting = iter(clips)
     for batch in held_batches(clips, batch_size):
         rows = list(islice(waiting, len(batch)))
-        asked = system if named is None else system.with_queries(true_queries(rows, named))
+        asked = system if named is None else system.with_queries(true_queries(rows, named, batch))
         for clip, scene, stems in zip(rows, batch, asked(batch).stems().clips(), strict=True):
             check_stems(stems, str(clip.mixture))
             yield scored(clip, scene, stems)
 
 
-def true_queries(clips: Sequence[Clip], named: Sequence[str]) -> Queries:
-    """The references' classes, [b, 3], as a user would name them; those that are not in `named` are left out.
+def true_queries(clips: Sequence[Clip], named: Sequence[str], scenes: Sequence[HeldClip]) -> Queries:
+    """The references' classes, [b, 3], as a user would name them, and when they sound; those that are not in `named`
+    are left out.
 
     Raises:
         InputError: a clip has more targets than a system can be asked for.
     """
+    n_frames = max(-(-scene.audio.shape[1] // STRETCH_SAMPLES) for scene in scenes)
     classes: Ints = np.full((len(clips), N_SLOTS), EMPTY, dtype=np.int64)
-    for row, clip in zip(classes, clips, strict=True):
+    sounds = np.zeros((len(clips), N_SLOTS, n_frames))
+    for row, (clip, scene) in enumerate(zip(clips, scenes, strict=True)):
         if len(clip.classes) > N_SLOTS:
             raise InputError(f"{clip.mixture}: has {len(clip.classes)} references; a system separates {N_SLOTS}")
-        known = [index for index in clip.classes if CLASSES[index] in named]
-        row[: len(known)] = known
-    return Queries(classes, np.where(classes == EMPTY, 0.0, 1.0))
+        known = [place for place, index in enumerate(clip.classes) if CLASSES[index] in named]
+        classes[row, : len(known)] = [clip.classes[place] for place in known]
+        when = sounding(scene.references[known])
+        sounds[row, : len(known), : when.shape[1]] = when
+    return Queries(classes, np.where(classes == EMPTY, 0.0, 1.0), sounding=sounds)
 
 
 def scored(clip: Clip, scene: HeldClip, stems: Sequence[Stem]) -> ClipResult:

@@ -1,7 +1,5 @@
 """`s5 study` as functions: true labels to the separators, and the ablation that a system declares."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -83,7 +81,7 @@ def oracle(
     named = tuple(CLASSES[index] for index in sorted({index_of(label) for label in classes}))
     variants = [Variant(name, _given(known.system(name), chosen), True, named) for name in systems]
     clips = first_clips(open_devset(data), n_clips)
-    runs = {one.title: run(one, clips, known, chosen, progress) for one in variants}
+    runs = {one.title: run(one, clips, chosen, progress) for one in variants}
     which = "true labels" if named == CLASSES else f"true labels of {len(named)} classes"
     rows = tuple(evaluated(f"{title}, {which}", found) for title, found in runs.items())
     return Study(str(data), len(clips.clips), rows, runs, {}, chosen.system_options)
@@ -123,7 +121,7 @@ def ablation(
     found: dict[tuple[object, ...], Evaluation] = {}
     for one in variants:
         if one.content not in found:
-            found[one.content] = run(one, clips, known, chosen, progress)
+            found[one.content] = run(one, clips, chosen, progress)
     runs = {one.title: found[one.content] for one in variants}
     searches = {v.title: tuned(v, clips, cache, chosen, progress) for v in variants if cache and v.tunable}
     rows = [row for title, one in runs.items() for row in _rows(title, one, searches.get(title))]

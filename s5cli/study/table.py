@@ -1,20 +1,22 @@
 """Rows of a study: what a paper's table shows of each system, beside what needs no separation at all."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from s5cli.score.bootstrap import Interval
 from s5cli.score.evaluate import Evaluation
 from s5cli.score.metric import ReferenceProducts, trivial_scores
-from s5cli.study.tuned import Tuned, known
+from s5cli.study.tuned import Tuned
 from s5cli.tune.crossval import Gain
+from s5cli.tune.result import finite
 from s5cli.tune.score import Outcome
 
 COLUMNS = (
     "", "CAPI-SDRi dB", "95 %", "over defaults dB", "95 %", "mixture %", "source %", "false alarms %",
     "best trivial dB", "margin dB", "SI-SDRi dB", "level dB",
+    "two of a class dB", "correlation",
 )  # fmt: skip
 
 
@@ -31,6 +33,8 @@ class Row:
     trivial_db: float | None = None  # the best answer without separation, under the same labels
     si_sdri_db: float | None = None
     level_db: float | None = None
+    twin_sdri_db: float | None = None  # of two stems of one class
+    twin_correlation: float | None = None  # of these stems, median
     gain_db: float | None = None  # over the system's default thresholds, on the same clips
     gain_interval: Interval | None = None
 
@@ -45,6 +49,7 @@ class Row:
 def evaluated(title: str, found: Evaluation) -> Row:
     """A run as a row."""
     score = found.overall
+    alike = [twins.correlation for clip in found.clips for twins in clip.twins if twins.correlation is not None]
     return Row(
         title=title,
         capi_sdri_db=score.capi_sdri_db,
@@ -55,6 +60,8 @@ def evaluated(title: str, found: Evaluation) -> Row:
         trivial_db=found.own_trivial.best_db,
         si_sdri_db=score.si_sdri_db,
         level_db=score.level_db,
+        twin_sdri_db=score.twin_sdri_db,
+        twin_correlation=float(np.median(alike)) if alike else None,
     )
 
 
@@ -74,12 +81,12 @@ def tuned_rows(found: Tuned, products: Sequence[ReferenceProducts]) -> tuple[Row
 def _replayed(title: str, found: Tuned, outcome: Outcome, score: Gain, gain: Gain) -> Row:
     return Row(
         title=title,
-        capi_sdri_db=known(score.mean_db),
+        capi_sdri_db=finite(score.mean_db),
         interval=score.interval,
-        accuracy_mixture_percent=known(outcome.accuracy_mixture_percent()),
-        accuracy_source_percent=known(outcome.accuracy_source_percent()),
+        accuracy_mixture_percent=finite(outcome.accuracy_mixture_percent()),
+        accuracy_source_percent=finite(outcome.accuracy_source_percent()),
         false_alarm_percent=found.false_alarm_percent(outcome),
-        gain_db=known(gain.mean_db),
+        gain_db=finite(gain.mean_db),
         gain_interval=gain.interval,
     )
 
@@ -119,6 +126,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         _number(row.margin_db, "+"),
         _number(row.si_sdri_db),
         _number(row.level_db),
+        _number(row.twin_sdri_db),
+        _number(row.twin_correlation),
     )
 
 

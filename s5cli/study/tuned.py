@@ -1,7 +1,5 @@
 """Thresholds of a system tuned on a data set, and what they are worth on clips that they were not tuned on."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import numpy as np
 from s5cli.study.rows import Variant
 from s5cli.tune.clips import DevSet
 from s5cli.tune.crossval import HeldOut, folds
-from s5cli.tune.result import plain, scores
+from s5cli.tune.result import ends, finite, plain, scores
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Candidate, Milestone
 from s5cli.tune.trials import Progress
@@ -44,18 +42,13 @@ class Tuned:
             "stages": [{"stage": one.stage, "capi_sdri_db": one.best.score_db} for one in self.milestones],
             "same_clips": scores(self.best.outcome),
             "held_out": scores(self.held_out.tuned),
-            "gain_db": known(gain.mean_db),
-            "gain_interval_db": None if gain.interval is None else [gain.interval.low, gain.interval.high],
+            "gain_db": finite(gain.mean_db),
+            "gain_interval_db": ends(gain.interval),
             "folds": [
-                {"clips": clips, "in_sample_db": known(tuned), "held_out_db": known(score)}
+                {"clips": clips, "in_sample_db": finite(tuned), "held_out_db": finite(score)}
                 for clips, tuned, score in self.held_out.folds
             ],
         }
-
-
-def known(value: float) -> float | None:
-    """None where there was nothing to take a mean of."""
-    return None if np.isnan(value) else value
 
 
 def tuned(variant: Variant, data: DevSet, cache: Path, options: Options, progress: Progress) -> Tuned:
@@ -72,5 +65,5 @@ def tuned(variant: Variant, data: DevSet, cache: Path, options: Options, progres
     tuning = begun(variant.entry, data, cache, own, lambda line: progress(f"{variant.title}, {line}"))
     validated = tuning.cross_validated(held)
     milestones = tuning.milestones(validated)
-    labels = tuple(tuning.trials.labels(milestones[-1].best.setting))
+    labels = tuple(tuning.search.trials.labels(milestones[-1].best.setting))
     return Tuned(milestones, validated, tuple(data.references.count.tolist()), labels)

@@ -1,7 +1,5 @@
 """Who is to be credited for a set of scenes: the rows of the tables beside the recordings and responses used."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """First-order ambisonics: channels W, Y, Z, X (ACN), SN3D; azimuth counter-clockwise from the front, elevation up."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from s5cli.audio import read_audio, resampled
 from s5cli.errors import InputError, UsageError, nearest
 from s5cli.labels import CLASSES
+from s5cli.official import is_audio
 from s5cli.scene import RATE_HZ
 from s5cli.synth.foa import Floats32
 from s5cli.synth.room import SIMULATED, Room, find_rooms, simulated_room
@@ -32,6 +33,34 @@ class Recording:
     source: str  # what may be in one split only and once in a scene: `<label>/<speaker, object or recording>`
     n_samples: int  # at 32 kHz
     n_channels: int
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of `count` parts of the sources, each label's dealt out in the order of their names."""
+
+    number: int  # from 1
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Fold:
+        """`2/4` is the second of four.
+
+        Raises:
+            UsageError: something else.
+
+        >>> Fold.parse("2/4")
+        Fold(number=2, count=4)
+        """
+        number, _, count = text.partition("/")
+        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) and int(count) > 1):
+            raise UsageError(f"fold {text!r}: give which of how many, like 2/4")
+        return cls(int(number), int(count))
+
+    def of(self, sources: Iterable[str]) -> frozenset[str]:
+        """Its part of one label's sources; of a single source nothing."""
+        names = sorted(sources)
+        return frozenset(names[self.number - 1 :: self.count]) if len(names) > 1 else frozenset()
 
 
 @dataclass(frozen=True)
@@ -82,6 +111,32 @@ class Library:
             find_rooms(acoustics, split) if acoustics else (),
             split,
         )
+
+    def without(self, fold: Fold) -> Library:
+        """All but the sources of a fold."""
+        return self._sources(lambda held: not held, fold)
+
+    def only(self, fold: Fold) -> Library:
+        """The sources of a fold; backgrounds and rooms stay as they are. Labels with a single source are in no fold.
+
+        Raises:
+            UsageError: the fold is empty.
+        """
+        found = self._sources(lambda held: held, fold)
+        if not found.events:
+            raise UsageError(f"fold {fold.number}/{fold.count}: no class has so many sources; give fewer folds")
+        return found
+
+    def _sources(self, wanted: Callable[[bool], bool], fold: Fold) -> Library:
+        def chosen(files: Mapping[str, tuple[Recording, ...]]) -> dict[str, tuple[Recording, ...]]:
+            held = {label: fold.of({file.source for file in of_label}) for label, of_label in files.items()}
+            found = {
+                label: tuple(file for file in of_label if wanted(file.source in held[label]))
+                for label, of_label in files.items()
+            }
+            return {label: of_label for label, of_label in found.items() if of_label}
+
+        return replace(self, events=chosen(self.events), interference=chosen(self.interference))
 
     def event(self, key: str) -> Recording:
         """The foreground recording that a recipe calls `key`."""
@@ -154,7 +209,7 @@ def _by_label(folder: Path) -> dict[str, tuple[Recording, ...]]:
 
 
 def _recordings(folder: Path, root: Path) -> Iterable[Recording]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    files = sorted(path for path in folder.rglob("*") if is_audio(path, AUDIO_SUFFIXES))
     if not files:
         raise UsageError(f"{folder}: no .flac, .wav or .ogg file in it; add recordings or remove the folder")
     return [_recording(path, root) for path in files]

@@ -1,7 +1,5 @@
 """From a recipe to samples: convolve, scale to the signal-to-noise ratio, add up. Made for training on the fly."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path

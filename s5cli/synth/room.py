@@ -1,7 +1,5 @@
 """Rooms: where an event can stand, and the 4-channel response from there. Measured (CSV, SOFA) or simulated."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from functools import lru_cache

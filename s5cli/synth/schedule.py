@@ -1,7 +1,5 @@
 """When an event may start."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

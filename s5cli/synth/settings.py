@@ -1,7 +1,5 @@
 """How scenes are drawn: the official numbers of the DCASE 2026 Task 4 data (arXiv:2604.00776) as defaults."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -5,8 +5,6 @@ by it, so a recipe that names the room rebuilds its responses. Image sources up 
 diffuse tail that decays with the room's reverberation time in each of three bands.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -1,21 +1,27 @@
 """A set of scenes in the official folder layout: soundscape/, oracle_target/, metadata/ and ATTRIBUTION.csv.
 
 16-bit WAV files hold floor(x · 32768), as the official data and code have it (soundfile rounds floats down).
+
+As long as a set is not finished, a hidden file says of which scenes and material it is made, so that the same call goes
+on where another was stopped.
 """
 
-from __future__ import annotations
-
+import hashlib
 import io
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from itertools import chain
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from filelock import FileLock, Timeout
 
 from s5cli.audio import write_file
 from s5cli.errors import InputError, OutputError, UsageError
@@ -28,6 +34,7 @@ from s5cli.synth.recipe import SceneRecipe, SceneSettings, draw
 from s5cli.synth.render import render
 
 SOUNDSCAPE, ORACLE_TARGET, METADATA, ATTRIBUTION = "soundscape", "oracle_target", "metadata", "ATTRIBUTION.csv"
+UNFINISHED, LOCK = ".s5-synth", ".s5-lock"
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Written:
 
     name: str
     n_targets: int
-    level_db: float  # below 0: turned down to keep it within full scale
+    level_db: float | None  # below 0: turned down to keep it within full scale; None: an earlier call has done it
 
 
 def drawn(settings: SceneSettings, library: Library, count: int, seed: int, prefix: str) -> list[NamedRecipe]:
@@ -92,36 +99,98 @@ def write_set(
 ) -> list[Written]:
     """Renders and writes all scenes; the files are the same on any number of workers.
 
-    A scene's soundscape appears after its targets and metadata, so one that is there is complete. `overwrite` first
-    removes the scenes that the metadata in `out` name, and nothing else.
+    A scene's soundscape appears after its targets and metadata, so one that is there is complete, and a call with the
+    same scenes and material leaves it as it is where an earlier one was stopped. `overwrite` first removes the scenes
+    that the metadata in `out` name, and nothing else.
 
     Raises:
-        OutputError: `out` holds files and `overwrite` is not set, cannot be written to, or is no folder.
+        OutputError: `out` holds other files and `overwrite` is not set, cannot be written to, or is no folder; or
+            another process is writing there.
         UsageError: a recipe names a recording or room that the library does not have.
         InputError: a recording or response that cannot be read.
     """
     if workers < 1:
         raise UsageError(f"{workers} workers: give --workers 1 or more")
-    _prepare(out, overwrite)
     with ExitStack() as stack:
-        jobs = _jobs(scenes, library, out, min(workers, len(scenes)), stack)
-        written = list(progress(jobs))
-    credits_ = attribution_csv((scene.recipe for scene in scenes), library)
-    if credits_:
-        write_file(out / ATTRIBUTION, credits_.encode())
-    return written
+        stack.enter_context(_claimed(out))
+        stack.enter_context(_going_on_told())
+        done = _prepare(out, overwrite, _digest(scenes, library))
+        left = [scene for scene in scenes if scene.name not in done]
+        jobs = _jobs(left, library, out, min(workers, len(left)), stack)
+        there = [Written(scene.name, len(scene.recipe.foreground), None) for scene in scenes if scene.name in done]
+        written = {scene.name: scene for scene in progress(chain(there, jobs))}
+        credits_ = attribution_csv((scene.recipe for scene in scenes), library)
+        if credits_:
+            write_file(out / ATTRIBUTION, credits_.encode())
+        (out / UNFINISHED).unlink()
+    return [written[scene.name] for scene in scenes]
 
 
-def _prepare(out: Path, overwrite: bool) -> None:
+@contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """Holds a lock in the folder, which is made, and is gone again if nothing came into it."""
+    lock = FileLock(out / LOCK)
     try:
-        if out.is_dir() and any(out.iterdir()):
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(f"{out}: another process is writing there; wait for it, or choose another folder") from error
+    except NotImplementedError:  # some network file systems have no locks
+        pass
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            (out / LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def _going_on_told() -> Iterator[None]:
+    try:
+        yield
+    except SystemExit as stopped:  # a signal
+        stopped.add_note("the same command goes on")
+        raise
+
+
+def _unwritable(out: Path, error: OSError) -> OutputError:
+    return OutputError(f"{out}: cannot be written ({error.strerror or error}); choose another folder")
+
+
+def _prepare(out: Path, overwrite: bool, digest: str) -> set[str]:
+    """Makes the folder ready for a set; the scenes of it that are there already."""
+    try:
+        if (out / UNFINISHED).is_file() and (out / UNFINISHED).read_text(errors="replace") == digest:
+            for part in out.glob("*/.s5-*.part"):  # of a process that was killed
+                part.unlink()
+        elif any(path.name != LOCK for path in out.iterdir()):
             if not overwrite:
-                raise OutputError(f"{out}: not empty; choose another folder or give --overwrite")
+                other = " and of another call that was stopped" if (out / UNFINISHED).exists() else ""
+                raise OutputError(f"{out}: not empty{other}; choose another folder or give --overwrite")
             _remove_set(out)
+        write_file(out / UNFINISHED, digest.encode())
         for name in (SOUNDSCAPE, ORACLE_TARGET, METADATA):
             (out / name).mkdir(parents=True, exist_ok=True)
+        return {path.stem for path in (out / SOUNDSCAPE).glob("*.wav")}
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error}); choose another folder") from error
+        raise _unwritable(out, error) from error
+
+
+def _digest(scenes: Sequence[NamedRecipe], library: Library) -> str:
+    """Of the scenes and of the recordings that they may take, by name, size and time of change."""
+    digest = hashlib.sha256()
+    for scene in scenes:
+        digest.update(f"{scene.name} {scene.recipe.to_json()}".encode(errors="surrogateescape"))
+    groups = (*library.events.values(), *library.interference.values(), library.noise)
+    files = {file.path for group in groups for file in group}
+    files |= {place.file for room in library.rooms for place in room.positions if place.file is not None}
+    for path in sorted(files):
+        about = path.stat()
+        digest.update(f"{path.name} {about.st_size} {about.st_mtime_ns}".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _remove_set(out: Path) -> None:
@@ -138,7 +207,7 @@ def _jobs(
     scenes: Sequence[NamedRecipe], library: Library, out: Path, workers: int, stack: ExitStack
 ) -> Iterator[Written]:
     """Results in the order of `scenes`, from this process or from a pool that `stack` ends."""
-    if workers == 1:
+    if workers <= 1:
         return (_write_scene(scene, library, out) for scene in scenes)
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (library, out))
     stack.callback(pool.shutdown, cancel_futures=True)
@@ -152,7 +221,15 @@ def _start_worker(library: Library, out: Path) -> None:
     """Keeps the library for all scenes of this process; an interrupt is the parent's to handle."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = (library, out)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work forever."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write_in_worker(scene: NamedRecipe) -> Written:

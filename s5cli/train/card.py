@@ -1,7 +1,5 @@
 """The model card of a finished run: what it is, what it heard, whom to credit, which classes nobody can judge."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

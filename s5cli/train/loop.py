@@ -1,7 +1,5 @@
 """One readable training loop on Lightning Fabric: render, step, average, validate, save; the same for all networks."""
 
-from __future__ import annotations
-
 import copy
 import json
 import math

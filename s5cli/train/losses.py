@@ -35,6 +35,25 @@ def pit_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
     return best_over_permutations(pairs).mean()
 
 
+def frame_pit_cross_entropy(clip: Tensor, frames: Tensor, classes: Tensor, heard: Tensor) -> Tensor:
+    """Mean over tracks of the cross-entropies of a clip and of its frames, of the best assignment for both, over clips.
+
+    So a track keeps its identity from clip to frame.
+
+    Args:
+        clip: [b, s, k + 1] logits, silence last.
+        frames: [b, n, s, k + 1] logits.
+        classes: [b, s] class indices; an unused slot holds the silence index k.
+        heard: [b, s, n], whether the slot's target sounds in a frame; elsewhere the frame's target is silence.
+    """
+    silence = clip.shape[2] - 1
+    when = torch.where(heard, classes[..., None], silence)  # [b, target, n]
+    of_clip = -clip.log_softmax(dim=-1).gather(2, classes[:, None].expand(-1, clip.shape[1], -1))
+    log_p = frames.log_softmax(dim=-1).permute(0, 2, 3, 1)  # [b, track, k + 1, n]
+    of_frames = -log_p.gather(2, when[:, None].expand(-1, log_p.shape[1], -1, -1)).mean(dim=-1)
+    return best_over_permutations(of_clip + of_frames).mean()
+
+
 def count_cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
     """Mean negative log-likelihood of how many of each class there are, summed over classes, over clips.
 
@@ -83,6 +102,39 @@ def activity(targets: Tensor, classes: Tensor, n_frames: int, n_classes: int) ->
     return (sounds[..., None] & hot[:, :, None].bool()).any(dim=1).to(targets.dtype)
 
 
+def auxiliary_loss(stages: list[Tensor], final: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
+    """Mean over stages of the scale-invariant ratio of magnitude spectra, in dB, clamped at 30 dB.
+
+    Slots of one class stand for the targets that the final stems stand for (by their SNR).
+
+    Args:
+        stages: [b, s, t] each, what a network's earlier blocks make of the slots.
+        final, targets: [b, s, t].
+        classes: [b, s], negative where unused; unused slots carry no loss.
+
+    Source: SR-CorrNet's public release (arXiv:2603.29097), with the class-aware permutation.
+    """
+    order = best_order(_pairs(*_energies(final.detach(), targets), classes))
+    meant = magnitudes(targets.gather(1, order[..., None].expand_as(targets)))
+    energy = meant.square().sum(dim=-1, keepdim=True).clamp_min(1e-12)
+    used, losses = classes >= 0, []
+    for stage in stages:
+        found = magnitudes(stage)
+        scaled = (found * meant).sum(dim=-1, keepdim=True) / energy * meant
+        loss_db = _ratio_db((found - scaled).square().sum(dim=-1), scaled.square().sum(dim=-1))
+        losses.append((loss_db * used).sum() / used.sum().clamp_min(1))
+    return torch.stack(losses).mean()
+
+
+def magnitudes(waveforms: Tensor) -> Tensor:
+    """Magnitude spectra (512 samples, hop 256) of waveforms [b, s, t] in one row each, [b, s, f n]."""
+    window = torch.hann_window(512, device=waveforms.device)
+    spectrum = torch.stft(waveforms.flatten(0, 1), 512, 256, window=window, return_complex=True)
+    power = spectrum.real.square() + spectrum.imag.square()
+    rows: Tensor = (power + 1e-12).sqrt().flatten(1).unflatten(0, waveforms.shape[:2])
+    return rows
+
+
 def class_aware_snr_loss(estimates: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
     """Negative SNR in dB, clamped at 30 dB; slots of one class may be exchanged, others not.
 
@@ -93,15 +145,44 @@ def class_aware_snr_loss(estimates: Tensor, targets: Tensor, classes: Tensor) ->
 
     Source: DCASE 2026 Task 4 baseline (arXiv:2604.00776); the clamp is ours.
     """
-    signal = targets.square().sum(dim=-1)[:, None]  # [b, 1, target]
+    return _class_aware(*_energies(estimates, targets), classes)
+
+
+def class_aware_si_sdr_loss(estimates: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
+    """As `class_aware_snr_loss`, with the scale-invariant ratio: of signals without mean, the target scaled to fit.
+
+    Source: "SDR – half-baked or well done?" (Le Roux et al., ICASSP 2019).
+    """
+    targets = (targets - targets.mean(dim=-1, keepdim=True))[:, None]  # [b, 1, target, t]
+    estimates = (estimates - estimates.mean(dim=-1, keepdim=True))[:, :, None]  # [b, slot, 1, t]
+    energy = targets.square().sum(dim=-1, keepdim=True).clamp_min(1e-12)
+    meant = (estimates * targets).sum(dim=-1, keepdim=True) / energy * targets
+    return _class_aware((estimates - meant).square().sum(dim=-1), meant.square().sum(dim=-1), classes)
+
+
+def _energies(estimates: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Energies of the errors [b, slot, target] and of the targets [b, 1, target]."""
     # ‖e − s‖² through inner products would lose precision for good estimates, so the differences are formed
-    error = (estimates[:, :, None] - targets[:, None]).square().sum(dim=-1)  # [b, slot, target]
-    floor = signal * 10 ** (-_CLAMP_DB / 10)
-    loss_db = 10 * torch.log10((error + floor).clamp_min(1e-12) / signal.clamp_min(1e-12))
-    used = classes >= 0
+    error = (estimates[:, :, None] - targets[:, None]).square().sum(dim=-1)
+    return error, targets.square().sum(dim=-1)[:, None]
+
+
+def _class_aware(error: Tensor, signal: Tensor, classes: Tensor) -> Tensor:
+    """Mean loss in dB of the best allowed assignment, from energies [b, slot, target]."""
+    best = best_over_permutations(_pairs(error, signal, classes))
+    return (best.sum() * classes.shape[1]) / (classes >= 0).sum().clamp_min(1)
+
+
+def _pairs(error: Tensor, signal: Tensor, classes: Tensor) -> Tensor:
+    """Loss in dB of every slot with every target, [b, slot, target]; far too large where classes differ."""
+    loss_db = _ratio_db(error, signal)
     same = classes[:, :, None] == classes[:, None]
-    loss_db = torch.where(same, loss_db, loss_db.new_tensor(1e4)) * used[:, :, None]
-    return (best_over_permutations(loss_db).sum() * classes.shape[1]) / used.sum().clamp_min(1)
+    return torch.where(same, loss_db, loss_db.new_tensor(1e4)) * (classes >= 0)[:, :, None]
+
+
+def _ratio_db(error: Tensor, signal: Tensor) -> Tensor:
+    floor = signal * 10 ** (-_CLAMP_DB / 10)
+    return 10 * torch.log10((error + floor).clamp_min(1e-12) / signal.clamp_min(1e-12))
 
 
 def best_over_permutations(pairs: Tensor) -> Tensor:
@@ -110,3 +191,14 @@ def best_over_permutations(pairs: Tensor) -> Tensor:
     rows = torch.arange(s, device=pairs.device)
     options = [pairs[:, rows, torch.tensor(order, device=pairs.device)].mean(dim=1) for order in permutations(range(s))]
     return torch.stack(options).amin(dim=0)
+
+
+def best_order(pairs: Tensor) -> Tensor:
+    """The permutation of the least mean, [b, s]: the target of each slot.
+
+    >>> best_order(torch.tensor([[[5.0, 1], [1, 9]]]))
+    tensor([[1, 0]])
+    """
+    orders = torch.tensor(list(permutations(range(pairs.shape[1]))), device=pairs.device)  # [p, s]
+    rows = torch.arange(pairs.shape[1], device=pairs.device)
+    return orders[pairs[:, rows, orders].mean(dim=2).argmin(dim=1)]

@@ -1,9 +1,6 @@
 """A training recipe: a TOML file that names network, data and schedule. The project's own lie in `recipes/`."""
 
-from __future__ import annotations
-
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module, resources
@@ -15,6 +12,9 @@ from torch import nn
 from s5cli.errors import UsageError, nearest
 from s5cli.synth.settings import SceneSettings
 from s5cli.train.data import ExampleSettings
+from s5cli.weights.places import read_toml
+
+FOLDER = resources.files("s5cli.train") / "recipes"
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,10 @@ def from_table(kind: Any, table: Mapping[str, Any], where: str) -> Any:
     """A dataclass from a TOML table; arrays become tuples.
 
     Raises:
-        UsageError: an unknown or missing key.
+        UsageError: it is no table, or has an unknown or a missing key.
     """
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{where}: {table!r} is no table of settings")
     known = {f.name for f in dataclasses.fields(kind)}
     for key in table:
         if key not in known:
@@ -95,37 +97,31 @@ def from_table(kind: Any, table: Mapping[str, Any], where: str) -> Any:
 
 def names() -> list[str]:
     """The project's own recipes."""
-    return sorted(
-        path.name.removesuffix(".toml")
-        for path in resources.files("s5cli.train").joinpath("recipes").iterdir()
-        if path.name.endswith(".toml")
-    )
+    return sorted(path.name.removesuffix(".toml") for path in FOLDER.iterdir() if path.name.endswith(".toml"))
 
 
 def read_recipe(name_or_path: str) -> Recipe:
     """A recipe of the project by name, or any TOML file.
 
     Raises:
-        UsageError: no such recipe or file, or a key in it that nobody reads.
+        UsageError: no such recipe or file, one that is not TOML, or a key in it that nobody reads.
     """
-    if name_or_path in names():
-        text = resources.files("s5cli.train").joinpath("recipes", f"{name_or_path}.toml").read_text("utf-8")
-        return parse_recipe(name_or_path, text)
-    path = Path(name_or_path)
+    known, path = names(), Path(name_or_path)
+    if name_or_path in known:
+        with resources.as_file(FOLDER / f"{name_or_path}.toml") as own:
+            return recipe_of(name_or_path, read_toml(own))
     if path.suffix != ".toml" or not path.is_file():
-        known = names()
         hint = nearest(name_or_path, known)
         raise UsageError(f"no recipe {name_or_path!r}{hint}; give one of {', '.join(known)} or a .toml file")
-    return parse_recipe(path.stem, path.read_text("utf-8"))
-
-
-def parse_recipe(name: str, text: str) -> Recipe:
-    """A recipe from its TOML text."""
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"recipe {name}: not TOML: {error}") from error
+        return recipe_of(path.stem, read_toml(path))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"recipe {path}: cannot be read as TOML ({error})") from error
+
+
+def recipe_of(name: str, table: Mapping[str, Any]) -> Recipe:
+    """A recipe from the table that its file holds."""
     parts = {"schedule": Schedule, "scenes": SceneSettings, "examples": ExampleSettings}
-    made = {key: from_table(kind, table.pop(key, {}), f"recipe {name}: [{key}]") for key, kind in parts.items()}
+    made = {key: from_table(kind, table.get(key, {}), f"recipe {name}: [{key}]") for key, kind in parts.items()}
     recipe: Recipe = from_table(Recipe, {"name": name, **table, **made}, f"recipe {name}")
     return recipe

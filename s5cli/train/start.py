@@ -1,10 +1,9 @@
 """Where a run starts from and where its result goes: initial weights and the registry's own files."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,27 +20,31 @@ from s5cli.weights.registry import registry
 def initial_network(recipe: Recipe, init: str | None, access: Access) -> nn.Module:
     """The recipe's network, with the weights of `init` (else of the recipe's own `init`), or fresh.
 
-    `init` is a path or the name of a file in the registry, which is fetched first if need be.
+    `init` is a path or the name of a file in the registry, which is fetched first if need be; or several, with commas
+    between them, for a network that grows out of more than one.
 
     Raises:
         UsageError: neither a file nor a name.
         WeightsError: the weights cannot be had, or are of another network.
     """
-    path = initial_path(recipe, init, access)
-    if path is None:
+    paths = initial_paths(recipe, init, access)
+    if not paths:
         return recipe.build()
-    given, kind = checkpoint.read(path), network_class(recipe.network)
+    given, kind = checkpoint.read(paths[0]), network_class(recipe.network)
+    for path in paths[1:]:
+        given = replace(given, tensors={**checkpoint.read(path).tensors, **given.tensors})
     if recipe.grows:
         config = from_table(kind.Config, recipe.config, f"recipe {recipe.name}: config")
         given = replace(given, tensors=kind.grown(given.tensors, config))
     return checkpoint.build_network(kind, given, recipe.config)
 
 
-def initial_path(recipe: Recipe, init: str | None, access: Access) -> Path | None:
-    """The file of `initial_network`'s weights, fetched if need be; None if the network is to be fresh."""
-    source = init or recipe.init
-    if source is None:
-        return None
+def initial_paths(recipe: Recipe, init: str | None, access: Access) -> list[Path]:
+    """The files of `initial_network`'s weights, fetched if need be; none if the network is to be fresh."""
+    return [initial_path(source, access) for source in (init or recipe.init or "").split(",") if source]
+
+
+def initial_path(source: str, access: Access) -> Path:
     path = Path(source)
     if path.is_file():
         return path
@@ -51,13 +54,15 @@ def initial_path(recipe: Recipe, init: str | None, access: Access) -> Path | Non
     return fetch.fetch(known.file(source), known, access)
 
 
-def began_as(path: Path | None) -> list[str]:
-    """What a network that begins with this file has been, the latest first: names, with the licence where one is known.
+def began_as(paths: Sequence[Path]) -> list[str]:
+    """What a network that begins with these files has been, the latest first: names, with licences where known.
 
     A run's own file says what it began as; a file of the registry is known by its content.
     """
-    if path is None:
-        return []
+    return [name for path in paths for name in _been(path)]
+
+
+def _been(path: Path) -> list[str]:
     sha256 = hashes.sha256_of(path)
     known = next((file for file in registry().files.values() if file.sha256 == sha256), None)
     metadata = checkpoint.read_metadata(path)

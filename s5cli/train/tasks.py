@@ -3,8 +3,6 @@
 A recipe names its task, one of `TASKS` or `module:Class`: a system brings tasks of its own without an edit here.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +27,8 @@ TASKS: Mapping[str, str] = {
     "universal_separator": "s5cli.train.self_guided:Universal",
     "target_extractor": "s5cli.train.self_guided:Extraction",
     "stem_classifier": "s5cli.train.self_guided:StemClassifier",
+    "label_queried": "s5cli.train.label_queried:LabelQueried",
+    "frame_tagger": "s5cli.train.label_queried:FrameTagger",
 }
 
 
@@ -126,17 +126,22 @@ class Tagger:
 class Separator:
     """Mixtures and the classes asked for to their waveforms."""
 
-    calls = ()
+    calls: Sequence[str] = ()
 
     def problems(self, recipe: Recipe, network: nn.Module) -> Iterator[str]:
         if recipe.frame_weight:
             yield "frame_weight must be 0, as a separator does not say what sounds when"
 
-    def examples(self, recipe: Recipe, library: Library, network: nn.Module) -> Scenes:
+    def examples(self, recipe: Recipe, library: Library, network: nn.Module) -> Dataset[tuple[Tensor, Tensor, Tensor]]:
         return Scenes(recipe.scenes, library, recipe.examples)
 
     def loss(self, recipe: Recipe, network: Any, batch: Batch) -> Tensor:
-        return class_aware_snr_loss(network(batch.mixture, batch.query).float(), batch.targets, batch.classes)
+        return class_aware_snr_loss(self.separated(network, batch).float(), batch.targets, batch.classes)
+
+    def separated(self, network: Any, batch: Batch) -> Tensor:
+        """The waveforms of the true labels, [b, s, t]."""
+        separated: Tensor = network(batch.mixture, batch.query)
+        return separated
 
     def validate(self, network: nn.Module, scenes: Sequence[Batch]) -> Validation:
         """SDRi under true labels, beside those of an all-zero stem and of the mixture turned down to a fifth."""
@@ -144,7 +149,7 @@ class Separator:
         for batch in scenes:
             mixture = batch.mixture[:, :1].expand_as(batch.targets)
             answers = {
-                "stem": network(batch.mixture, batch.query).float(),
+                "stem": self.separated(network, batch).float(),
                 "mixture": mixture,
                 "silent": torch.zeros_like(mixture),
                 "quieter": 0.2 * mixture,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
+from s5cli.errors import InputError
 from s5cli.knobs import Plain, Setting
 from s5cli.scene import EMPTY, Floats, Ints
 from s5cli.score.metric import sdr_matrix, sdri_matrix
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 S = TypeVar("S", bound=System)
 
+NOT_A_NUMBER = "the system answers with NaN or infinity, of which no score can be made; give another system or device"
 WAVEFORMS = "waveforms:"
 """What stands before the path of waveforms in a cached result: its array holds their numbers within the result."""
 
@@ -148,14 +150,10 @@ class Cache:
 
 def query_list(step: str, clip: str, inputs: Sequence[Array]) -> tuple[str, ...] | None:
     """What counts as one query list, from one clip's inputs of a step; None: it asks for nothing."""
-    lists = [row.tolist() for row in inputs if _is_class_list(row)]
+    lists = [row.tolist() for row in inputs if row.dtype.kind in "iu" and row.ndim == 1]
     if not inputs or (lists and all(index == EMPTY for classes in lists for index in classes)):
         return None
     return (clip, json.dumps(lists)) if lists else (clip, step, json.dumps(plain(inputs)))
-
-
-def _is_class_list(row: Array) -> bool:
-    return row.dtype.kind in "iu" and row.ndim == 1
 
 
 def plain(inputs: Sequence[Array]) -> Inputs:
@@ -229,10 +227,19 @@ class CachedStep:
         return self._assembled(clips, of_clip, [self.cache.asked[key] for key in keys])
 
     def run(self, clips: Sequence[CachedClip], inputs: Sequence[Array], keys: Sequence[str]) -> dict[str, Array]:
-        """The step itself. The arrays of its result; waveforms stay with their clips."""
+        """The step itself. The arrays of its result; waveforms stay with their clips.
+
+        Raises:
+            InputError: it answers a clip with NaN or infinity as sound, or with NaN as number.
+        """
         result = dict(arrays_of(self.step([clip.held for clip in clips], *map(with_audio, inputs))))
         for row, (clip, key) in enumerate(zip(clips, keys, strict=True)):
             clip.waveforms[key] = [one for array in result.values() if array.dtype == object for one in array[row]]
+            numbers = [array[row] for array in result.values() if array.dtype.kind == "f"]
+            if not all(one.isfinite().all() for one in clip.waveforms[key]) or any(
+                np.isnan(one).any() for one in numbers
+            ):
+                raise InputError(f"{clip.held.name}: {NOT_A_NUMBER}")
         return result
 
     def _filed(self, clip: CachedClip, asked: Inputs, result: Mapping[str, Array], row: int) -> CachedResult:

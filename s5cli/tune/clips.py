@@ -1,9 +1,8 @@
 """A development set as the tuner sees it: every clip under the hash of its content, read when networks need it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -94,14 +93,9 @@ def held(clip: Clip) -> HeldClip:
 
 def batches(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
     """Consecutive clips of one length together, at most `size`, as a run has them."""
-    batch: list[Clip] = []
-    for clip in clips:
-        if batch and (len(batch) == size or clip.n_samples != batch[0].n_samples):
-            yield batch
-            batch = []
-        batch.append(clip)
-    if batch:
-        yield batch
+    for _, alike in groupby(clips, key=lambda clip: clip.n_samples):
+        row = list(alike)
+        yield from (row[first : first + size] for first in range(0, len(row), size))
 
 
 def held_batches(clips: Sequence[Clip], size: int) -> Iterator[list[HeldClip]]:

@@ -1,7 +1,5 @@
 """What tuning is worth on clips that it has not seen: k-fold cross-validation of the whole search."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +8,6 @@ import numpy as np
 from s5cli.errors import UsageError
 from s5cli.scene import Bools, Floats, Ints
 from s5cli.score.bootstrap import Bootstrap, Interval, Ratios, intervals, spread
-from s5cli.tune.cache import Array
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Candidate, Search
 from s5cli.tune.trials import Trials
@@ -125,11 +122,8 @@ def best_margin(scores_db: Mapping[float, float]) -> float:
 def joined(outcomes: Sequence[Outcome], folds: Sequence[Bools]) -> Outcome:
     """Of every clip the outcome of its own fold."""
     which = number_of(folds)
-
-    def column(name: str) -> Array:
-        return np.asarray(np.stack([getattr(outcome, name) for outcome in outcomes])[which, np.arange(len(which))])
-
-    return Outcome(column("capi_sdri_db"), column("tp"), column("fp"), column("fn"), column("unseen"))
+    columns = zip(*(outcome.arrays for outcome in outcomes), strict=True)
+    return Outcome(*(np.stack(column)[which, np.arange(len(which))] for column in columns))
 
 
 def number_of(folds: Sequence[Bools]) -> Ints:

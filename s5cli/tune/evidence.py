@@ -4,8 +4,6 @@ A result is filed under the hash of the clip's content, of the step with its wei
 SQLite commits whole results or none, whenever the process ends, and lets several searches write at once.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sqlite3

@@ -148,16 +148,14 @@ class Pictured:
         search = Search(self.trials, self.knobs, np.ones(len(self.trials.data.clips), dtype=np.bool_))
         alike = [setting.moved({name: value}) for value in values]
         settings = alike if index is None else search.sweep(setting, name, index)
-        title = name if index is None else f"{CLASSES[index]} ({self._n_references(index)})"
+        references = self.trials.data.references.classes
+        title = name if index is None else f"{CLASSES[index]} ({(references == index).sum()})"
         self.trials.progress(f"plots: {name} {title if index is not None else ''}")
         self.trials.fill(settings)
         outcomes = self.trials.outcomes(settings)
         scores = [np.nan if outcome.unseen.any() else outcome.mean_db() for outcome in outcomes]
         knob = self.knobs[name]
         return Curve(title, np.array(values), np.array(scores), knob.default, tuned, UNITS[knob.axis])
-
-    def _n_references(self, index: int) -> int:
-        return int((self.trials.data.references.classes == index).sum())
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -4,8 +4,6 @@ Where a step is asked what it has never been asked of a clip, the clip is marked
 Letters: b clips, p cached results, s slots, n whole numbers that a step is asked about.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -23,6 +21,7 @@ from s5cli.tune.evidence import CachedResult, waveform_place
 from s5cli.tune.score import Outcome, References, WaveformScores
 
 MAX_KEY = 2**62
+NEVER_ASKED = -2  # the number of a waveform that no other result holds
 
 # --- rows of whole numbers --------------------------------------------------------------------------------------------
 
@@ -158,8 +157,8 @@ class Table:
         if isinstance(column, int):
             return [column]
         if column and isinstance(column[0], str):
-            named = (waveform_place(name) for name in column)
-            return [self.first[key] + number for key, number in named]
+            named = (waveform_place(name) for name in column)  # of which nothing is known where weights were exchanged
+            return [self.first[key] + number if key in self.first else NEVER_ASKED for key, number in named]
         return column if not column or isinstance(column[0], int) else [int(one) for one in np.ravel(column)]
 
 

@@ -1,9 +1,6 @@
 """What a search found: thresholds, and all that is needed to judge them, as a TOML file that `s5 separate` takes."""
 
-from __future__ import annotations
-
 import math
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ from s5cli.tune.crossval import NONE_DB, HeldOut
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Milestone
 from s5cli.tune.trials import Effort
+from s5cli.weights.places import toml_value
 
 Table = Mapping[str, Any]
 
@@ -117,34 +115,36 @@ def scores(outcome: Outcome) -> dict[str, float | None]:
         "accuracy_mixture_percent": outcome.accuracy_mixture_percent(),
         "accuracy_source_percent": outcome.accuracy_source_percent(),
     }
-    return {name: _finite(value) for name, value in values.items()}
+    return {name: finite(value) for name, value in values.items()}
 
 
 def _held_out(found: HeldOut, seed: int) -> dict[str, Any]:
     return {
         **scores(found.tuned),
-        "interval_db": _ends(found.score.interval),
-        "gain_db": _finite(found.gain.mean_db),
-        "gain_interval_db": _ends(found.gain.interval),
+        "interval_db": ends(found.score.interval),
+        "gain_db": finite(found.gain.mean_db),
+        "gain_interval_db": ends(found.gain.interval),
         "folds": len(found.folds),
         "seed": seed,
-        "margin_db": _finite(found.margin_db),
+        "margin_db": finite(found.margin_db),
         "by_margin": [
-            {"margin_db": _finite(margin), "capi_sdri_db": _finite(score)}
+            {"margin_db": finite(margin), "capi_sdri_db": finite(score)}
             for margin, score in sorted(found.by_margin_db.items())
         ],
         "by_fold": [
-            {"clips": clips, "in_sample_db": _finite(tuned), "held_out_db": _finite(score)}
+            {"clips": clips, "in_sample_db": finite(tuned), "held_out_db": finite(score)}
             for clips, tuned, score in found.folds
         ],
     }
 
 
-def _ends(interval: Any) -> list[float] | None:
+def ends(interval: Interval | None) -> list[float] | None:
+    """As JSON holds them."""
     return None if interval is None else [interval.low, interval.high]
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """None where there was nothing to take a mean of, or for an infinite margin."""
     return value if math.isfinite(value) else None
 
 
@@ -164,7 +164,7 @@ def toml(content: Table, path: str = "") -> Iterator[str]:
     lists = {key: value for key, value in content.items() if _of_tables(value)}
     for key, value in content.items():
         if key not in tables and key not in lists and value is not None:
-            yield f"{key} = {_value(value)}"
+            yield f"{key} = {toml_value(value)}"
     for key, value in tables.items():
         yield from ("", f"[{path}{key}]")
         yield from toml(value, f"{path}{key}.")
@@ -176,23 +176,6 @@ def toml(content: Table, path: str = "") -> Iterator[str]:
 
 def _of_tables(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and any(isinstance(one, Mapping) for one in value)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, Sequence):
-        return "[" + ", ".join(_value(one) for one in value) + "]"
-    return repr(value)
-
-
-def _text(value: str) -> str:
-    escaped = "".join(f"\\{c}" if c in '"\\' else c if c.isprintable() else f"\\u{ord(c):04x}" for c in value)
-    text = f'"{escaped}"'
-    tomllib.loads(f"text = {text}")  # a lone surrogate of an odd file name has no form in TOML
-    return text
 
 
 # --- in words and columns ---------------------------------------------------------------------------------------------

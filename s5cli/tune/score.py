@@ -4,8 +4,6 @@ The same measure as `s5cli.score.metric.capi_sdri_from_matrices`, with a leading
 Letters: b clips, s estimated stems, m references, n waveforms.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, permutations

@@ -5,8 +5,6 @@ class at a time, the knobs that may differ by class, a change being kept only if
 Source: Jeong & Kim, DCASE 2026; class-wise sweeps also Kwon et al. 2026.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, product
@@ -64,8 +62,7 @@ class Search:
 
     def candidate(self, setting: Setting) -> Candidate:
         """A setting whose query lists are all asked, whatever that costs."""
-        outcome = self.trials.exact(setting)
-        return Candidate(setting, outcome, outcome.mean_db(self.clips))
+        return self._of(setting, self.trials.exact(setting))
 
     def stages(self, start: Candidate) -> Iterator[Milestone]:
         """One value for every knob, better and better: after each stage of the flow, and after the descent."""
@@ -130,7 +127,7 @@ class Search:
         best = start
         for one in found:
             gain = one.score_db - best.score_db
-            if gain > LEAST_GAIN_DB or (gain > -LEAST_GAIN_DB and self._nearer(one, best)):
+            if gain > LEAST_GAIN_DB or (gain > -LEAST_GAIN_DB and self._distance(one) < self._distance(best)):
                 best = one
         return best
 
@@ -143,12 +140,9 @@ class Search:
         most = np.where(unseen, np.where(np.isnan(before), before, hope_db), found)
         return Promise(_mean(likely), _mean(most), int(outcome.unseen.sum()))
 
-    def _nearer(self, one: Candidate, other: Candidate) -> bool:
-        return self._distance(one.setting) < self._distance(other.setting)
-
-    def _distance(self, setting: Setting) -> float:
+    def _distance(self, one: Candidate) -> float:
         """How far from the defaults, each knob's searched range counting as 1."""
-        return sum(knob.distance(setting.values[name]) for name, knob in self.knobs.items())
+        return sum(knob.distance(one.setting.values[name]) for name, knob in self.knobs.items())
 
 
 def _mean(values: Floats) -> float:

@@ -18,9 +18,10 @@ from functools import partial
 
 import numpy as np
 
+from s5cli.errors import InputError
 from s5cli.knobs import Setting
 from s5cli.system import System
-from s5cli.tune.cache import Array, BudgetSpentError, Cache, CachedClip, caching, with_setting
+from s5cli.tune.cache import NOT_A_NUMBER, Array, BudgetSpentError, Cache, CachedClip, caching, with_setting
 from s5cli.tune.clips import DevSet, batches, held
 from s5cli.tune.replay import Replay, replay_of
 from s5cli.tune.score import Outcome
@@ -83,11 +84,18 @@ class Trials:
         """Of each setting as far as it is known: clips may be unseen."""
         keys = [setting.key for setting in settings]
         todo = {key: setting for key, setting in zip(keys, settings, strict=True) if key not in self._known}
-        found = dict(zip(todo, self.workers.outcomes(list(todo.values())), strict=True))
+        found = dict(zip(todo, map(self._checked, self.workers.outcomes(list(todo.values()))), strict=True))
         self._tried.update((key, not outcome.unseen.any()) for key, outcome in found.items())
         answers = [found[key] if key in found else self._known[key] for key in keys]
         self._remember(found)
         return answers
+
+    def _checked(self, outcome: Outcome) -> Outcome:
+        """Raises InputError for a clip without a score that has stems or references: a mean would leave it out."""
+        lost = ~np.isfinite(outcome.capi_sdri_db) & ~outcome.unseen & (outcome.tp + outcome.fp + outcome.fn > 0)
+        if lost.any():
+            raise InputError(f"{self.data.clips[lost.argmax()].name}: {NOT_A_NUMBER}")
+        return outcome
 
     def exact(self, setting: Setting) -> Outcome:
         """The outcome with everything asked that is unseen, whatever that costs.

@@ -1,7 +1,5 @@
 """`s5 tune` as a function: evidence, search, cross-validation, result."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,12 +20,11 @@ from s5cli.tune.evidence import Store, digest
 from s5cli.tune.result import Result
 from s5cli.tune.search import Candidate, Milestone, Search
 from s5cli.tune.trials import Progress, Trials, no_progress
-from s5cli.weights import registry as registries
 from s5cli.weights.build import build, provenance
 from s5cli.weights.device import resolve_device
 from s5cli.weights.fetch import locate
 from s5cli.weights.hashes import sha256_of
-from s5cli.weights.registry import SystemEntry
+from s5cli.weights.registry import SystemEntry, registry
 
 LISTS_PER_CLIP = 2  # that a search may ask beyond those of the defaults, unless told otherwise
 
@@ -62,11 +59,12 @@ def tune(
         OutputError: the cache cannot be written to.
     """
     chosen = options or Options()
-    entry, clips = registries.registry().system(system), open_devset(data)
+    entry, clips = registry().system(system), open_devset(data)
     held_out = folds(clips.references.count, chosen.folds, chosen.seed) if chosen.folds else []
     tuning = begun(entry, clips, cache, chosen, progress)
-    validated = tuning.cross_validated(held_out) if tuning.knobs and held_out else None
-    milestones = tuning.milestones(validated) if tuning.knobs else (Milestone("default", tuning.start),)
+    knobs, trials = tuning.search.knobs, tuning.search.trials
+    validated = tuning.cross_validated(held_out) if knobs and held_out else None
+    milestones = tuning.milestones(validated) if knobs else (Milestone("default", tuning.start),)
     best = milestones[-1].best
     return Result(
         system=entry.name,
@@ -79,7 +77,7 @@ def tune(
         data=str(data.resolve()),
         fingerprint=clips.fingerprint,
         weights={part["part"]: part["sha256"] for part in provenance(entry.name)},
-        effort=tuning.trials.effort,
+        effort=trials.effort,
         program=f"s5cli {__version__}",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -94,17 +92,9 @@ class Tuning:
     budget: int  # query lists that it may ask beyond those of the start
 
     @property
-    def trials(self) -> Trials:
-        return self.search.trials
-
-    @property
-    def knobs(self) -> Mapping[str, Knob]:
-        return self.search.knobs
-
-    @property
     def per_class(self) -> bool:
         """Whether classes may differ in a knob."""
-        return any(knob.per_class for knob in self.knobs.values())
+        return any(knob.per_class for knob in self.search.knobs.values())
 
     def cross_validated(self, held_out: Sequence[Bools]) -> HeldOut:
         """What the search is worth on clips that it has not seen; each fold is held out once."""
@@ -112,7 +102,7 @@ class Tuning:
 
     def milestones(self, validated: HeldOut | None) -> tuple[Milestone, ...]:
         """The search on all clips; per-class values only with the margin that did best on held-out clips."""
-        self.trials.cache.allow(self.budget)
+        self.search.trials.cache.allow(self.budget)
         found = [Milestone("default", self.start), *self.search.stages(self.start)]
         margin = validated.margin_db if validated else NONE_DB
         if self.per_class and margin != NONE_DB:
@@ -150,19 +140,10 @@ def prepared(
         WeightsError: weights that are missing, damaged or not licensed yet.
         OutputError: the cache cannot be written to.
     """
-    place, known = resolve_device(options.device), registries.registry()
-    system = build(
-        entry.name,
-        device=str(place),
-        options=options.system_options,
-        offline=options.offline,
-        accept_licence=options.accept_licence,
-        registry=replace(known, systems={**known.systems, entry.name: entry}),
-    )
-    parts = part_fingerprints(system, entry, place.type)
-    steps = {
-        name: step_fingerprint(name, step, parts, system.setting.options) for name, step in steps_of(system).items()
-    }
+    place, access = resolve_device(options.device), {key: vars(options)[key] for key in ("offline", "accept_licence")}
+    system = build(entry, device=str(place), options=options.system_options, **access)
+    parts, chosen = part_fingerprints(system, entry, place.type), system.setting.options
+    steps = {name: step_fingerprint(name, step, parts, chosen) for name, step in steps_of(system).items()}
     filed = Cache(Store(cache), steps, [clip.key for clip in data.clips])
     return Trials(system, filed, data, options.batch_size, options.workers, progress)
 
@@ -173,6 +154,7 @@ def part_fingerprints(system: System, entry: SystemEntry, device_type: str) -> d
     for role, part in entry.parts.items():
         path = locate(part.file)
         content = sha256_of(path) if path else None
-        about = [content, part.network, part.adapter, dict(part.config), dict(part.options), device_type, __version__]
+        how = [device_type, "fp32", "torch", __version__]  # device, precision and engine
+        about = [content, part.network, part.adapter, dict(part.config), dict(part.options), *how]
         found[id(getattr(system, role)) if hasattr(system, role) else role] = digest(about)
     return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from s5cli.errors import UsageError, WeightsError
 from s5cli.knobs import setting
 from s5cli.system import System
+from s5cli.weights import engine as engines
 from s5cli.weights import fetch, hashes
 from s5cli.weights import registry as registries
 from s5cli.weights.device import resolve_device
@@ -20,6 +21,7 @@ from s5cli.weights.licence import Ask
 from s5cli.weights.registry import PartEntry, Registry, SystemEntry
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -36,7 +38,7 @@ class Provenance(TypedDict):
 
 
 def build(
-    name: str,
+    system: str | SystemEntry,
     *,
     device: str = "cpu",
     thresholds: Mapping[str, Any] | None = None,
@@ -45,33 +47,53 @@ def build(
     accept_licence: bool = False,
     ask: Ask | None = None,
     registry: Registry | None = None,
+    precision: str = "fp32",
+    engine: str = "torch",
 ) -> System:
-    """The system of that name, its networks loaded and on `device` (auto, cpu, cuda or cuda:N).
+    """The system of that name, or of an entry, its networks loaded and on `device`, see `resolve_device`.
 
     `thresholds` are knob values that go before those of the section and the flow's defaults: a number, or a table from
-    class name to number where the section allows it. `options` go before the section's in the same way.
+    class name to number where the section allows it. `options` go before the section's in the same way. `precision` and
+    `engine` are those of `s5cli.weights.engine`.
 
     Raises:
-        UsageError: an unknown system, device, knob or option.
+        UsageError: an unknown system, device, knob or option, or a precision or engine that is not to be had.
         NeedsTrainingError: nobody publishes some of its weights; the message names the commands that make them.
         WeightsError: weights are missing, damaged, of another network, or not licensed yet.
     """
     known = registry or registries.registry()
-    entry = known.system(name)
+    entry = known.system(system) if isinstance(system, str) else system
     flow = flow_of(entry)
     _check_parts(entry, flow)
-    adapters = {role: adapter_of(part) for role, part in entry.parts.items()}
+    for part in entry.parts.values():
+        adapter_of(part)
     knobs = {**entry.knobs, **_allowed(entry, thresholds or {})}
     chosen = setting(flow.knobs, knobs, flow.options, {**entry.options, **(options or {})})
     place = resolve_device(device)
+    engines.check(precision, engine, place)
     access = Access(offline, accept_licence, ask)
     paths = fetch.fetch_all(f"system {entry.name!r}", entry.files, known, access)
-    made: dict[str, Any] = {}  # a part in two roles is one
+    parts, made = dict[str, Any](), dict[str, Any]()  # a part in two roles is one
     for (role, part), path in zip(entry.parts.items(), paths, strict=True):
         if part.name not in made:
-            made[part.name] = adapters[role](load_network(part, path), device=place, **part.options)
-    system: System = flow(**{role: made[part.name] for role, part in entry.parts.items()}, setting=chosen)
-    return system
+            network, made[part.name] = ready(part, path, place)
+            engines.start(network, made[part.name], path, part.name, precision, engine, place)
+        parts[role] = made[part.name]
+    built: System = flow(**parts, setting=chosen)
+    return built
+
+
+def ready(part: PartEntry, path: Path, place: str | torch.device = "cpu") -> tuple[nn.Module, Any]:
+    """The part's network in inference form, and the adapter that moved it to its device.
+
+    Raises:
+        WeightsError: as `load_network` and `adapter_of`.
+    """
+    network = load_network(part, path)
+    prepare = getattr(network, "prepare", None)
+    if callable(prepare):
+        prepare()
+    return network, adapter_of(part)(network, device=place, **part.options)
 
 
 def load_network(part: PartEntry, path: Path) -> nn.Module:

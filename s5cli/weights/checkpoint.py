@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from s5cli.errors import WeightsError, nearest
 from s5cli.weights import places
@@ -119,7 +120,7 @@ def _load_zip(path: Path) -> Any:
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != sys.byteorder.encode():
             raise ValueError("it was written on a machine of the other byte order")
         content = read_pickle(archive.read(pickles[0]))
-        state = content.get("state_dict", content) if isinstance(content, dict) else content
+        state = _inner(content) if isinstance(content, dict) else content
         if not isinstance(state, dict):
             return state
         plans = {name: value.plan if isinstance(value, Parameter) else value for name, value in state.items()}
@@ -161,8 +162,13 @@ def _tensor(stored: Callable[[str], bytearray], plan: Any) -> Any:
     return torch.as_strided(storage, plan.size, plan.stride, plan.offset)  # raises if it leaves the storage
 
 
+def _inner(content: Mapping[Any, Any]) -> Any:
+    """The weights of a training checkpoint, by either of two names; else the whole."""
+    return next((content[name] for name in ("state_dict", "model_state_dict") if name in content), content)
+
+
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    state = _inner(content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state:
         raise WeightsError(f"{path} holds no weights (neither a state_dict nor named tensors); is it the right file?")
     for name, value in state.items():
@@ -233,7 +239,8 @@ def build_network(network_class: Any, checkpoint: Checkpoint, given: Mapping[str
     """A network in inference mode with exactly the checkpoint's weights.
 
     The configuration is `given`, else what the file carries; a class's `config_from_state(state, config)` then reads
-    the rest from the weights. `stored_constants` of the class are patterns of names that it computes itself.
+    the rest from the weights. `stored_constants` of the class are patterns of names that it computes itself, `renamed`
+    gives the names of older files in its own.
 
     Raises:
         WeightsError: the configuration or the weights are of another network; at most five names are listed.
@@ -251,12 +258,28 @@ def match(network_class: Any, checkpoint: Checkpoint, given: Mapping[str, Any]) 
         WeightsError: as `build_network`.
     """
     config = _config(network_class, dict(given) or checkpoint.config, checkpoint.path)
-    state = strip_prefix(checkpoint.tensors, blank(network_class, config, checkpoint.path).state_dict())
+    renamed = getattr(network_class, "renamed", dict)
+    state = strip_prefix(renamed(checkpoint.tensors), blank(network_class, config, checkpoint.path).state_dict())
     config = _config_from_state(network_class, state, config)
     own = blank(network_class, config, checkpoint.path).state_dict()
     state = without_constants(state, own, getattr(network_class, "stored_constants", ()))
     _refuse(mismatches(state, own), network_class, checkpoint.path)
     return config, state
+
+
+class _ShapesOnly(TorchFunctionMode):
+    """On the meta device PyTorch imports its compiler for these functions' values, which takes as long as a clip."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in (Tensor.mul, Tensor.div) and isinstance(args[1], float | int):
+            return args[0]
+        if func is torch.hann_window:
+            return torch.empty(args[0])
+        if func is torch.randn and not kwargs:
+            return torch.empty(*args)
+        return func(*args, **(kwargs or {}))
 
 
 def blank(network_class: Any, config: Any, path: Path) -> nn.Module:
@@ -271,7 +294,7 @@ def blank(network_class: Any, config: Any, path: Path) -> nn.Module:
         if next(n_modules) > MOST_MODULES:
             raise ValueError(f"more than {MOST_MODULES} modules")
 
-    with torch.device("meta"), register_module_module_registration_hook(refuse_too_many):
+    with torch.device("meta"), _ShapesOnly(), register_module_module_registration_hook(refuse_too_many):
         return _construct(network_class, config, path)
 
 

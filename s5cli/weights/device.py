@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+    """`auto` (CUDA where there is one, else Apple's MPS, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
 
     Raises:
-        UsageError: another name, or CUDA is asked for and is not there. A CPU run is never silently put in its place.
+        UsageError: another name, or a device that is not there. A CPU run is never silently put in its place.
 
     >>> resolve_device("cpu")
     device(type='cpu')
@@ -23,11 +23,14 @@ def resolve_device(name: str) -> torch.device:
 
     kind, _, index = name.partition(":")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cpu":
-        return torch.device("cpu")
+        usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        return torch.device(next((kind for kind, is_there in usable.items() if is_there), "cpu"))
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"device 'mps': this torch ({torch.__version__}) finds no Apple GPU; give device auto or cpu")
+    if name in ("cpu", "mps"):
+        return torch.device(name)
     if kind != "cuda" or (name != "cuda" and not index.isdecimal()):
-        raise UsageError(f"unknown device {name!r}; it is auto, cpu, cuda or cuda:N")
+        raise UsageError(f"unknown device {name!r}; it is auto, cpu, cuda, cuda:N or mps")
     if not torch.cuda.is_available():
         raise UsageError(
             f"device {name!r}: this torch ({torch.__version__}) finds no CUDA GPU; give device auto or cpu"

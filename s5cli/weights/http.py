@@ -148,11 +148,11 @@ class Partial:
 
     @property
     def validator(self) -> str | None:
-        return self.validator_path.read_text(encoding="ascii") if self.validator_path.is_file() else None
+        return self.validator_path.read_text(encoding="latin-1") if self.validator_path.is_file() else None
 
     def _remember(self, validator: str | None) -> None:
         if validator:
-            self.validator_path.write_text(validator, encoding="ascii")
+            self.validator_path.write_text(validator, encoding="latin-1")  # as headers are read
         else:
             self.validator_path.unlink(missing_ok=True)
 
@@ -178,16 +178,19 @@ def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
     return response
 
 
+_SIZE = "[0-9]{1,18}"  # of a number of bytes; a header may say anything
+
+
 def _reply(response: HTTPResponse) -> _Reply:
     tag, length = response.headers.get("ETag", ""), response.headers.get("Content-Length")
     strong = tag if tag and not tag.startswith("W/") else None
     validator = strong or response.headers.get("Last-Modified")
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    found = re.fullmatch(rf"bytes ({_SIZE})-\d+/({_SIZE}|\*)", response.headers.get("Content-Range", ""))
     if response.status == 206:
         if not found:
             raise DownloadError(f"{response.geturl()}: the server does not say which part of the file it sends")
         return _Reply(int(found[1]), None if found[2] == "*" else int(found[2]), validator)
-    return _Reply(0, int(length) if length else None, validator)
+    return _Reply(0, int(length) if length and re.fullmatch(_SIZE, length) else None, validator)
 
 
 def _with_progress(response: HTTPResponse, name: str, reply: _Reply) -> Iterator[bytes]:

@@ -40,7 +40,7 @@ def cached(url: str) -> Path | None:
 
     file = parse(url)
     try:
-        found = try_to_load_from_cache(file.repo, file.name, cache_dir=_path(), revision=file.revision)
+        found = try_to_load_from_cache(file.repo, file.name, cache_dir=_folder(), revision=file.revision)
     except ValueError:  # no name that the hub has
         return None
     return Path(found) if isinstance(found, str) else None
@@ -56,11 +56,11 @@ def download(url: str) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     file = parse(url)
-    endpoint = os.environ.get("HF_ENDPOINT") or None
+    endpoint, folder = os.environ.get("HF_ENDPOINT") or None, places.make_folder(_folder())
     try:
         address = hf_hub_url(file.repo, file.name, revision=file.revision, endpoint=endpoint)
-        show_size(url, get_hf_file_metadata(address, endpoint=endpoint).size, _folder())
-        found = hf_hub_download(file.repo, file.name, revision=file.revision, cache_dir=_folder(), endpoint=endpoint)
+        show_size(url, get_hf_file_metadata(address, endpoint=endpoint).size, folder)
+        found = hf_hub_download(file.repo, file.name, revision=file.revision, cache_dir=folder, endpoint=endpoint)
     except OutputError:
         raise
     except Exception as error:  # the client lets its http library's own errors through
@@ -74,9 +74,5 @@ def forget(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _path() -> Path:
-    return places.cache_dir() / "hub"
-
-
 def _folder() -> Path:
-    return places.make_folder(_path())
+    return places.cache_dir() / "hub"

@@ -1,13 +1,11 @@
 """The user's own registry file: adding files, parts and systems to it, and taking them out again."""
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from s5cli.errors import UsageError, WeightsError, nearest
 from s5cli.weights import fetch, places
+from s5cli.weights.places import toml_value
 from s5cli.weights.registry import KINDS, FileEntry, Registry, Table, overlay, packaged_path, parse, read, user_path
 
 _HEADER = "# Written by `s5 weights add` and `s5 weights remove`; comments are not kept.\n"
@@ -141,19 +139,8 @@ def to_toml(tables: Mapping[str, Table]) -> str:
     lines: list[str] = []
     for kind, entries in tables.items():
         if kind == "alias" and entries:
-            lines += ["[alias]", *(f"{_value(key)} = {_value(value)}" for key, value in entries.items()), ""]
+            lines += ["[alias]", *(f"{toml_value(key)} = {toml_value(value)}" for key, value in entries.items()), ""]
         for name, entry in entries.items() if kind != "alias" else ():
-            quoted = _value(name) if "." in name else name
-            lines += [f"[{kind}.{quoted}]", *(f"{key} = {_value(value)}" for key, value in entry.items()), ""]
+            quoted = toml_value(name) if "." in name else name
+            lines += [f"[{kind}.{quoted}]", *(f"{key} = {toml_value(value)}" for key, value in entry.items()), ""]
     return "".join(f"{line}\n" for line in lines)
-
-
-def _value(value: Any) -> str:
-    """One TOML value. JSON's strings, numbers and booleans are TOML's too; DEL alone must be escaped besides."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_value(key)} = {_value(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # inf, -inf and nan, as TOML has them
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,6 +1,7 @@
 """Where weights, their hashes, accepted licences and the user's own registry lie on this machine."""
 
 import json
+import math
 import os
 import tomllib
 import uuid
@@ -116,6 +117,17 @@ def _check_values(found: Any) -> None:
         layer = [value for values in inner for value in values]
     if layer:
         raise ValueError("it is nested too deeply")
+
+
+def toml_value(value: Any) -> str:
+    """One TOML value. JSON's strings, numbers and booleans are TOML's too; DEL alone must be escaped besides."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{toml_value(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # inf, -inf and nan, as TOML has them
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def read_table(path: Path) -> dict[str, str]:

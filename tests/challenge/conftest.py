@@ -6,13 +6,13 @@ import pytest
 
 from s5cli.challenge import meta
 from s5cli.challenge.package import Order, package
-from tests.challenge.made import EXAMPLES, FACTS, LABEL, PDF, SYSTEM, URL, answer, separate
+from tests.challenge.made import EXAMPLES, FACTS, LABEL, PDF, URL, answer
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory) -> Path:
+def run(examples_run) -> Path:
     """The examples, separated by the compact tagging-driven system."""
-    return separate(tmp_path_factory.mktemp("runs") / "run", "--system", SYSTEM)
+    return examples_run
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,5 @@
 """Submissions made by the program itself, and what a person adds to them."""
 
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +8,7 @@ import yaml
 
 from s5cli.challenge.label import Label
 from s5cli.challenge.meta import Facts
+from s5cli.cli import exit_code
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -38,9 +36,8 @@ ANSWERS: Mapping[tuple[str, ...], Any] = {
 
 
 def separate(out: Path, *options: str) -> Path:
-    """A run on the examples by the real program."""
-    command = [sys.executable, "-m", "s5cli", "separate", str(EXAMPLES), "-o", str(out), "--device", "cpu", *options]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    """A run on the examples."""
+    assert exit_code(["separate", str(EXAMPLES), "-o", str(out), "--device", "cpu", *options]) == 0
     return out
 
 
@@ -65,7 +62,3 @@ def edited(path: Path, edit: Callable[[Any], object]) -> None:
     content = json.loads(path.read_text())
     edit(content)
     path.write_text(json.dumps(content))
-
-
-def copied(source: Path, target: Path) -> Path:
-    return Path(shutil.copytree(source, target))

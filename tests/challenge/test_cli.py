@@ -5,7 +5,8 @@ import json
 import pytest
 
 from s5cli.cli import exit_code
-from tests.challenge.made import EXAMPLES, copied, edited
+from tests.challenge.made import EXAMPLES, edited
+from tests.conftest import copied
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from s5cli.run.record import ClipReport, StemReport
 from s5cli.score.evaluate import evaluate
 from s5cli.trace import ClipTrace, QueryTrace
 from tests import result_files
-from tests.challenge.made import EXAMPLES, LABEL, PDF, ROOT, copied, edited, separate
+from tests.challenge.made import EXAMPLES, LABEL, PDF, ROOT, edited, separate
+from tests.conftest import copied
 
 CLIPS = ["clapping_two_speakers", "dishes_keyboard", "no_target", "speech_pour_percussion"]
 
@@ -335,7 +336,15 @@ def test_other_sample_formats_are_refused(order):
     for path in order.run.glob("dishes*_0_*.wav"):
         audio, rate_hz = soundfile.read(path)
         soundfile.write(path, audio, rate_hz, subtype="FLOAT")
-    refuses(order, InputError, r"dishes_keyboard_0_\w+\.wav: FLOAT, 1 channels, 32000 Hz; .*--subtype PCM_16")
+    refuses(order, InputError, r"dishes_keyboard_0_\w+\.wav: WAV, FLOAT, 1 channels, 32000 Hz; .*--subtype PCM_16")
+
+
+def test_flac_is_refused(order):
+    """A run of `--format flac` can be scored, but not be submitted."""
+    path = next(order.run.glob("*.wav"))
+    audio, rate_hz = soundfile.read(path, dtype="int16")
+    soundfile.write(path, audio, rate_hz, format="FLAC", subtype="PCM_16")
+    refuses(order, InputError, r"FLAC, PCM_16, 1 channels, 32000 Hz; .*--format wav --subtype PCM_16")
 
 
 def test_a_dev_run_of_other_clips_is_refused(order, tmp_path):

@@ -18,7 +18,8 @@ from s5cli.challenge.validate import Report, validate
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import CLASSES
 from tests import result_files
-from tests.challenge.made import EXAMPLES, ROOT, copied, edited
+from tests.challenge.made import EXAMPLES, ROOT, edited
+from tests.conftest import copied
 
 NAME = "Doe_LAB_task4_1"
 CLIP = "dishes_keyboard"

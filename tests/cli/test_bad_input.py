@@ -12,11 +12,6 @@ from safetensors.torch import save_file
 from tests.toy import tones, write_tones
 
 
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
 def not_audio(path: Path) -> None:
     path.write_text("a letter\n" * 500)
 

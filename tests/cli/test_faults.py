@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.run.contents import contents
 from tests.toy import write_tones
 
 N_CLIPS = 40
-ABOUT_THE_RUN = {"run.json", "manifest.jsonl"}
 
 
 @pytest.fixture
@@ -29,20 +29,10 @@ def clips(tmp_path) -> Path:
 
 
 @pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
 def slow(tmp_path) -> tuple[object, ...]:
     """0.02 s for every clip."""
     (tmp_path / "slow.toml").write_text("[knobs]\npause_s = 0.02\n")
     return ("--system", "toy", "--thresholds", tmp_path / "slow.toml", "--batch-size", 3)
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    """All files but those about the run; what is not finished too, so that nothing of it goes unseen."""
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.name not in ABOUT_THE_RUN}
 
 
 def finished(out: Path) -> set[str]:

@@ -185,7 +185,12 @@ def test_doctor_lists_extras_memory_and_disk(s5, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr("s5cli.cli.doctor.find_spec", lambda name: None if name == "ray" else find(name))
     found = json.loads(s5("doctor", "--json").out)
-    assert found["extras"] == {"train": "here", "plots": "here", "cluster": "lacks ray; pip install 's5cli[cluster]'"}
+    assert found["extras"] == {
+        "train": "here",
+        "plots": "here",
+        "cluster": "lacks ray; pip install 's5cli[cluster]'",
+        "onnx": "here",
+    }
     assert 0 < found["memory_gib"]["available"] <= found["memory_gib"]["total"]
     assert found["disk_free_gib"].keys() == {"here", "cache"}
     assert found["disk_free_gib"]["here"] == pytest.approx(shutil.disk_usage(".").free / 2**30, abs=2)

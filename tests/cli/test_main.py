@@ -15,16 +15,18 @@ from pathlib import Path
 import pytest
 
 import s5cli
+from tests.conftest import EXAMPLES
 from tests.toy import write_tones
 
 MODULES = {"torch", "numpy", "scipy", "soundfile", "rich", "lightning", "onnxruntime", "huggingface_hub"}
 
 
-def imported(code: str) -> set[str]:
-    """What a fresh interpreter has loaded after running the code."""
+def imported(code: str, whole_names: bool = False) -> set[str]:
+    """What a fresh interpreter has loaded after running the code: packages, or all modules."""
     script = f"{code}\nimport sys; print('loaded:', *sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in done.stdout.rpartition("loaded:")[2].split()}
+    names = done.stdout.rpartition("loaded:")[2].split()
+    return set(names) if whole_names else {name.split(".")[0] for name in names}
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -34,6 +36,17 @@ def test_importing_the_package_loads_nothing_heavy():
 @pytest.mark.parametrize("args", [["--help"], ["separate", "--help"], ["--version"]])
 def test_help_loads_nothing_heavy(args):
     assert not imported(f"from s5cli.cli import exit_code; assert exit_code({args}) == 0") & MODULES
+
+
+SLOW = {"torch._dynamo", "torch.distributed.tensor", "sympy", "scipy", "onnxruntime", "rich", "lightning",
+        "matplotlib", "ray", "huggingface_hub", "requests"}  # fmt: skip
+
+
+def test_separating_a_clip_loads_no_more_than_it_needs(tmp_path):
+    """With the default system, into a file: PyTorch is half of the time that it takes."""
+    args = ["separate", str(EXAMPLES / "no_target.flac"), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    code = f"from s5cli.cli import exit_code; assert exit_code({args}) == 0"
+    assert not imported(code, whole_names=True) & SLOW
 
 
 def test_help_is_quick():
@@ -52,8 +65,9 @@ def test_help_lists_every_command(s5):
     assert done.code == 0
     commands = re.findall(r"^  ([a-z]+)  ", done.out.partition("Commands:")[2], re.MULTILINE)
     assert commands == [
-        "separate", "evaluate", "compare", "report", "package", "validate", "systems", "download", "synth", "train",
-        "tune", "doctor", "weights", "study",
+        "separate", "stream", "evaluate", "compare", "report", "package", "validate", "systems", "download", "export",
+        "synth",
+        "train", "tune", "doctor", "weights", "study",
     ]  # fmt: skip
     for command in commands:
         assert s5(command, "--help").code == 0

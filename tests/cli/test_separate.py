@@ -28,11 +28,6 @@ def clips(tmp_path):
     return folder
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -155,6 +150,26 @@ def test_a_table_has_one_row_a_stem(s5, clips, out, tmp_path):
                 assert float(row[name]) == stem[name]
     done = s5("separate", clips, "-o", out, "--system", "toy", "--csv", tmp_path / "nowhere" / "t.csv")
     assert (done.code, "a file in a folder that exists" in done.error) == (2, True)
+
+
+def test_a_table_never_replaces_a_recording_or_a_record(s5, clips, out, tmp_path):
+    """Neither one that was there before nor one that the run itself writes."""
+    recording = next(clips.glob("*.wav"))
+    before = recording.read_bytes()
+    args = ("separate", clips, "-o", out, "--system", "toy", "--csv")
+    done = s5(*args, recording)
+    assert (done.code, done.error) == (
+        2,
+        f"{recording}: is there and is no table of stems; give another file, so that it is not lost",
+    )
+    assert recording.read_bytes() == before
+    assert not out.exists()
+    out.mkdir()
+    done = s5(*args, out / "manifest.jsonl")
+    assert done.code == 2
+    assert done.err.endswith("is no table of stems; give another file, so that it is not lost\n")
+    assert s5(*args, tmp_path / "t.csv").code == s5(*args, tmp_path / "t.csv").code == 0
+    assert (out / "manifest.jsonl").read_bytes().startswith(b'{"run"')
 
 
 @pytest.mark.parametrize("window", ["auto", "1"])

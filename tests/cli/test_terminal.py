@@ -140,8 +140,13 @@ def test_any_encoding_of_stdout(machine, tmp_path, monkeypatch, encoding, name):
     assert done.returncode == ("\udce9" in name)
     if done.returncode == 0:
         assert done.stdout.decode(encoding).count("_0_Speech.wav") == 1
-    for listing in ("systems", "doctor"):
-        assert subprocess.run([sys.executable, "-m", "s5cli", listing], capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+@pytest.mark.parametrize("listing", ["systems", "doctor"])
+def test_listings_in_any_encoding_of_stdout(machine, monkeypatch, encoding, listing):
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    assert subprocess.run([sys.executable, "-m", "s5cli", listing], capture_output=True, check=True).stdout
 
 
 # --- progress, help, completion --------------------------------------------------------------------------------------

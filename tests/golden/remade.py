@@ -23,9 +23,9 @@ from s5cli.labels import CLASSES, SILENCE
 from s5cli.nn.resunet import ResUNetConfig, ResUNetK
 from s5cli.rules.slots import official_slots
 from s5cli.scene import EMPTY, Tags
-from s5cli.score.metric import dataset_score
 from tests.golden import test_capi_sdri, test_efficientat, test_m2d, test_mini_e2e, test_resunet
 from tests.golden.golden import OWN, label_vector, recipe
+from tests.score.whole import dataset_score
 
 SALT = "another"
 MODELS = ["m2dat_1c_d3840", "m2dat_1c_d768", "m2dat_4c_d3840", "m2dat_4c_d768", "resunetk"]

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from s5cli.score.metric import ClipScore, capi_sdri, dataset_score
+from s5cli.score.metric import ClipScore
 from tests.golden.golden import filled, golden_file, load_json, recipe
+from tests.score.whole import capi_sdri, dataset_score
 
 
 def score(case: dict[str, Any]) -> ClipScore:

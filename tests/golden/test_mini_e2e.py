@@ -20,9 +20,10 @@ from s5cli.nn.m2d import M2DConfig, M2DTagger1ch
 from s5cli.nn.resunet import ResUNetConfig, ResUNetK
 from s5cli.official import DevClip, DevResults, EvalClip, EvalResults, EvalStem, read_sources, stem_file_name
 from s5cli.scene import RATE_HZ, Scene, Stem
-from s5cli.score.metric import ClipScore, capi_sdri, dataset_score
+from s5cli.score.metric import ClipScore
 from s5cli.systems.baseline import Baseline
 from tests.golden.golden import filled, golden_file, load_json, load_npz, recipe, state_file
+from tests.score.whole import capi_sdri, dataset_score
 
 BATCH = 2  # as the official run
 SILENCE = 18  # place of silence among the outputs of a track

@@ -1,5 +1,6 @@
 """Every golden case of the official separator, at the stated tolerances (waveform 1e-5 absolute and 80 dB)."""
 
+import copy
 from functools import lru_cache
 
 import numpy as np
@@ -87,6 +88,27 @@ def test_golden(built, model, case_name):
     expected, actual = case["waveform"], found["waveform"].numpy()
     assert np.sum((actual - expected) ** 2) <= 1e-8 * np.sum(expected**2), "80 dB"
     assert not actual[case["source_mask"] == 0].any()
+
+
+@pytest.fixture(scope="module")
+def prepared(built):
+    """As `built`, in inference form."""
+
+    @lru_cache(maxsize=1)
+    def prepare(name):
+        network = copy.deepcopy(built(name)[1])
+        network.prepare()
+        return network
+
+    return prepare
+
+
+@pytest.mark.parametrize(("model", "case_name"), models_and_cases("resunetk"))
+def test_golden_in_inference_form(built, prepared, model, case_name):
+    case = built(model)[0].case(case_name)
+    with torch.inference_mode():
+        waveform = prepared(model)(torch.from_numpy(case.clips), torch.from_numpy(case.label_vector))
+    case.check("waveform", waveform[:, :, None, :: case.stride], 1e-5)
 
 
 @pytest.mark.parametrize("model", models("resunetk"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from s5cli.cli import exit_code
 from s5cli.report.collect import read_run
 from s5cli.report.write import Report, write_report
+from tests.conftest import copied
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ORACLE = EXAMPLES / "oracle_target"
@@ -17,10 +17,9 @@ REQUIRED = "S5_REQUIRE_BROWSER"
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory) -> Path:
+def made(examples_run, tmp_path_factory) -> Path:
     """What `s5 separate` makes of the examples, nothing found where there is no target; not to be changed."""
-    run = tmp_path_factory.mktemp("made") / "run"
-    assert exit_code(["separate", str(EXAMPLES), "-o", str(run), "--device", "cpu"]) == 0
+    run = copied(examples_run, tmp_path_factory.mktemp("made") / "run")
     empty(run, "no_target")
     return run
 

@@ -18,7 +18,8 @@ from s5cli.cli import exit_code
 from s5cli.labels import CLASSES
 from s5cli.report.collect import read_run
 from s5cli.report.flags import flags_of
-from s5cli.report.write import Outcome, Report, page_keys, write_list, write_report
+from s5cli.report.listing import Outcome
+from s5cli.report.write import Report, page_keys, write_list, write_report
 from tests.report.conftest import EXAMPLES
 
 LONGEST_WAIT_S = 20
@@ -496,7 +497,7 @@ def test_the_whole_evaluation_set_loads_sorts_and_filters_at_once(browser, tmp_p
     write_records(tmp_path / "run", 2567)
     run = read_run(tmp_path / "run")
     keys = page_keys([clip.name for clip in run.clips])
-    outcomes = [Outcome(key, flags_of(clip, None, {}), None, ()) for key, clip in zip(keys, run.clips, strict=True)]
+    outcomes = [Outcome(key, clip, flags_of(clip, None, {}), None) for key, clip in zip(keys, run.clips, strict=True)]
     write_list(Report(tmp_path, run, tuple(outcomes), None), tmp_path)
     assert (tmp_path / "index.html").stat().st_size < 3_000_000
     go(browser, tmp_path)

@@ -188,5 +188,5 @@ def test_references_of_other_clips_and_longer_names_stay_apart(run, tmp_path):
     change(run / "no_target_2.json", name="no_target_2")
     found = {clip.name: clip.references for clip in read_run(run, references).clips}
     assert found["no_target"] == ()
-    assert found["no_target_2"] == (SourceFile(references / "no_target_2_0_Speech.flac", "Speech"),)
+    assert found["no_target_2"] == (SourceFile(references / "no_target_2_0_Speech.flac", "Speech", 0),)
     assert [reference.label for reference in found["dishes_keyboard"]] == ["Dishes", "MusicalKeyboard"]

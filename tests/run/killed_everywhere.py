@@ -20,10 +20,10 @@ from s5cli.api import LoadedSystem
 from s5cli.errors import UsageError
 from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
+from tests.run.contents import ABOUT_THE_RUN
 from tests.toy import toy
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
-ABOUT_THE_RUN = {"run.json", "manifest.jsonl"}
 
 
 def separate(clips: Path, out: Path, options: Options) -> None:

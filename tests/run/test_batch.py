@@ -117,7 +117,7 @@ def test_named_labels_replace_proposals(clips, out):
     assert json.loads((out / "run.json").read_text())["labels"] == ["Speech", "Speech", "Pour"]
 
 
-@pytest.mark.parametrize(("size", "batches"), [(1, [1, 1, 1, 1]), (2, [2, 1, 1]), (8, [3, 1])])
+@pytest.mark.parametrize(("size", "batches"), [(1, [1, 1, 1, 1]), (2, [2, 1, 1]), (8, [3, 1]), (10**30, [3, 1])])
 def test_clips_of_one_length_share_a_batch(clips, out, size, batches):
     system = toy()
     separate_all(plan([clips], out, Options(batch_size=size)), loaded(system))

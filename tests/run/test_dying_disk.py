@@ -1,6 +1,7 @@
 """Each operation on files fails in its turn, once or for good: one line says so, and the next call completes it."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -14,11 +15,11 @@ from s5cli.api import LoadedSystem
 from s5cli.errors import OutputError, UsageError
 from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
+from tests.run.contents import contents
 from tests.run.killed_everywhere import EVENTS
 from tests.toy import toy, write_tones
 
 MOST_MOMENTS = 500
-ABOUT_THE_RUN = ("run.json", "manifest.jsonl")
 
 
 class Disk:
@@ -48,10 +49,6 @@ def failing(folder: Path, moment: int, lasting: bool, number: int) -> Iterator[N
         yield
     finally:
         DISK.folder = ""
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.name not in ABOUT_THE_RUN}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +87,7 @@ def test_whatever_operation_fails(tmp_path, lasting, number):
 
 # --- permissions -----------------------------------------------------------------------------------------------------
 
+CALLS = "import json, sys; from s5cli.cli import exit_code; print(*map(exit_code, json.loads(sys.argv[1])))"
 WITHOUT_POWERS = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 
 
@@ -103,13 +101,16 @@ def test_folders_without_permission(tmp_path, place):
     (tmp_path / "locked").mkdir()
     (tmp_path / "locked").chmod(0)
     given, out = tmp_path / place, tmp_path / "out"
+    calls = [[good, "-o", given], [given / "a.wav", "-o", out], [given, "-o", out]]
+    command = [*powers, sys.executable, "-c", CALLS, json.dumps([["separate", *map(str, words)] for words in calls])]
     try:
-        for words in ([good, "-o", given], [given / "a.wav", "-o", out], [given, "-o", out]):
-            command = [*powers, sys.executable, "-m", "s5cli", "separate", *words]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-            assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-            assert str(tmp_path / "locked") in done.stderr
-            assert "Permission denied" in done.stderr or "is not readable" in done.stderr
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+        assert done.stdout.split() == ["2"] * len(calls), done.stderr
+        said = done.stderr.splitlines()
+        assert len(said) == len(calls), "a line each"
+        for line in said:
+            assert str(tmp_path / "locked") in line
+            assert "Permission denied" in line or "is not readable" in line
     finally:
         (tmp_path / "locked").chmod(0o700)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["good.wav", "locked"]

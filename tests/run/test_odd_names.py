@@ -29,11 +29,6 @@ def clips(tmp_path) -> Path:
     return folder
 
 
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
 def separate(given: list[Path], out: Path, system: Toy | None = None, **options: object) -> RunResult:
     return separate_all(plan(given, out, Options(**options)), LoadedSystem("toy", system or toy(), "cpu"))
 
@@ -65,6 +60,12 @@ def test_what_is_odd_in_a_folder_fails_alone(clips, out, kind):
         assert words in failure.reason
         assert json.loads((out / "run.json").read_bytes())["failed"][0]["reason"] == failure.reason
     assert sorted(path.name for path in out.iterdir() if path.suffix == ".wav") == ["a_0_Speech.wav", "z_0_Speech.wav"]
+
+
+def test_where_names_are_not_taken_as_utf_8_the_recording_is_not_to_blame(clips, out, monkeypatch):
+    moved(clips, NOT_UTF_8)
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")  # LC_ALL=C with PYTHONUTF8=0
+    assert "names are taken as ascii here; set PYTHONUTF8=1" in separate([clips], out).failed[0].reason
 
 
 def test_a_hidden_recording_named_by_a_user_fails_alone(clips, out):

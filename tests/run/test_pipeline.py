@@ -24,6 +24,7 @@ from s5cli.run.plan import Options, batches, plan
 from s5cli.run.record import Failure, Notice
 from s5cli.scene import RATE_HZ, Scene, Tags
 from s5cli.trace import ClipTrace, QueryTrace
+from tests.run.contents import contents
 from tests.toy import Toy, ToyDecision, toy, write_tones
 
 LOW_HZ, HIGH_HZ = 500, 5000
@@ -41,16 +42,6 @@ def clips(tmp_path) -> Path:
     for index in range(8):
         write_tones(folder / f"{index}.wav", LOW_HZ, HIGH_HZ, n_samples=7000 if index in (2, 5) else 6400)
     return folder
-
-
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    about = ("run.json", "manifest.jsonl")
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.name not in about}
 
 
 @pytest.fixture
@@ -128,7 +119,7 @@ def test_every_step_can_be_taken_elsewhere(clips, tmp_path):
     worker = pickle.loads(pickle.dumps(Worker(loaded(), Options(), tmp_path)))  # noqa: S301
     for clip in pickle.loads(pickle.dumps(list(worker(read)))):  # noqa: S301
         assert isinstance(clip, Separated)
-        folder, report = write_clip(clip, tmp_path, "PCM_16")
+        folder, report = write_clip(clip, tmp_path, Options())
         assert sorted(path.name for path in folder.iterdir()) == sorted(report.files)
 
 

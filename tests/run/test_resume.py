@@ -18,6 +18,7 @@ from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
 from s5cli.run.record import ClipReport, Failure, Notice, RunResult
 from s5cli.run.staging import LOCK_NAME
+from tests.run.contents import contents
 from tests.toy import Toy, toy, write_tones
 
 LOW_HZ, HIGH_HZ = 500, 5000
@@ -33,17 +34,6 @@ def clips(tmp_path) -> Path:
     for index, name in enumerate(NAMES):
         write_tones(folder / f"{name}.wav", LOW_HZ, HIGH_HZ, n_samples=6400 if index % 3 else 7000)
     return folder
-
-
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    """All files but those about the run."""
-    about = ("run.json", "manifest.jsonl")
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.name not in about}
 
 
 def separate(clips: Path, out: Path, system: Toy | None = None, watch=lambda outcome: None, **options) -> RunResult:

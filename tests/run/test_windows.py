@@ -58,7 +58,14 @@ class Answered:
         return self.found
 
     def trace(self) -> list[ClipTrace]:
-        return [ClipTrace(tuple(reported(*one) for one in enumerate(stems))) for stems in self.found]
+        """The fewer stems there are, the surer it is of the last of the silent slots."""
+        return [
+            ClipTrace(
+                tuple(reported(*one) for one in enumerate(stems)),
+                silence=tuple(0.9 - 0.1 * (place + len(stems)) for place in range(3 - len(stems))),
+            )
+            for stems in self.found
+        ]
 
 
 def echo(scene: Scene) -> list[Stem]:
@@ -321,6 +328,17 @@ def test_clipped_samples_are_counted_once_each(tmp_path):
         f"a_0_Speech.wav: {expected} samples over full scale were clipped (--subtype FLOAT keeps them)",
     )
     assert separate(path, echo, subtype="FLOAT").clipped_samples == 0
+
+
+def test_the_least_sure_window_says_how_probable_silence_is(tmp_path):
+    """One source in some windows and another in others leave one slot empty throughout."""
+    audio = [between(0, 2, 5, 0), between(3, 5, 5, 1)]
+    path = recording(tmp_path / "a.wav", *audio)
+    result = separate(path, heard({0: "Speech", 1: "Dishes"}))
+    assert [stem.label for stem in result.stems] == ["Speech", "Dishes"]
+    assert {window.n_queries for window in result.windows} >= {1}
+    assert result.trace.silence == pytest.approx([0.8])
+    assert result.to_json()["silence"] == pytest.approx([0.8])
 
 
 def test_silence_has_no_stems(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from s5cli.errors import InputError, S5Error, UsageError
-from s5cli.score import metric
 from s5cli.score.evaluate import Evaluation, evaluate
+from tests.score.whole import capi_sdri, dataset_score
 
 RATE_HZ = 32_000
 N_SAMPLES = 8_000
@@ -90,10 +90,10 @@ def test_scores_are_those_of_the_metric_on_the_same_audio(data: DataSet, result:
         for folder, labels in ((data.stems, ANSWER[name]), (data.oracle, TRUTH[name])):
             audio = [read(folder / f"{name}_{slot}_{label}.wav") for slot, label in enumerate(labels)]
             sides += [labels, np.reshape(audio, (-1, N_SAMPLES))]
-        scores.append(metric.capi_sdri(*sides, read(data.soundscape / f"{name}.wav")[:, 0]))
+        scores.append(capi_sdri(*sides, read(data.soundscape / f"{name}.wav")[:, 0]))
     assert [clip.soundscape for clip in result.clips] == list(TRUTH)
     assert [clip.score.capi_sdri_db for clip in result.clips] == pytest.approx([s.capi_sdri_db for s in scores])
-    assert result.overall.capi_sdri_db == pytest.approx(metric.dataset_score(scores).capi_sdri_db)
+    assert result.overall.capi_sdri_db == pytest.approx(dataset_score(scores).capi_sdri_db)
     assert result.overall.accuracy_mixture_percent == 100 * 3 / 5
     assert result.overall.accuracy_source_percent == pytest.approx(100 * 5 / 8)
 
@@ -387,3 +387,79 @@ def test_a_wrong_folder_is_one_line_on_stderr(data: DataSet, capsys) -> None:
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err == "error: nowhere: no such folder\n"
+
+
+# --------------------------------------------------------------------------------- files that are lost or once too many
+def refused(data: DataSet) -> str:
+    with pytest.raises(InputError) as caught:
+        evaluate(data.stems, data.folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("lost", ["clip_0_1_Speech", "clip_4_0_Cough"])
+def test_a_gap_in_the_numbers_of_references_is_an_error(data: DataSet, lost: str) -> None:
+    (data.oracle / f"{lost}.wav").unlink()
+    told = refused(data)
+    assert f"references of {lost[:6]} are missing" in told
+    assert f"no {lost[7]}" in told
+
+
+def test_numbers_of_references_may_begin_at_one(data: DataSet, result: Evaluation) -> None:
+    for path in sorted(data.oracle.iterdir(), reverse=True):
+        name, number, label = path.stem.rsplit("_", 2)
+        path.rename(path.with_name(f"{name}_{int(number) + 1}_{label}.wav"))
+    assert evaluate(data.stems, data.folder).to_json() == result.to_json()
+
+
+def test_references_that_metadata_name_are_wanted(data: DataSet, result: Evaluation) -> None:
+    """Also where the last one or all of a clip are lost, which no gap tells. Interference is no target."""
+    (data.folder / "metadata").mkdir()
+    for name, labels in TRUTH.items():
+        events = [{"role": "foreground", "label": label} for label in labels]
+        told = {"events": [*events, {"role": "interference", "label": "Dog"}]}
+        (data.folder / "metadata" / f"{name}.json").write_text(json.dumps(told))
+    (data.folder / "metadata" / "clip_3.json").write_text('["of another form"]')
+    assert evaluate(data.stems, data.folder).to_json() == result.to_json()
+    for lost in ("clip_4_1_Pour", "clip_1_0_Cough"):
+        content = (data.oracle / f"{lost}.wav").read_bytes()
+        (data.oracle / f"{lost}.wav").unlink()
+        told = refused(data)
+        assert f"references of {lost[:6]} are missing" in told
+        assert f"{lost[:6]}.json names {lost[9:]} too" in told
+        (data.oracle / f"{lost}.wav").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("clip_1_0_Speech.wav", "have one number"),
+        ("clip_1_00_Cough.wav", "have one number"),
+        ("clip_1_0_Cough.flac", "have one number"),
+        ("clip_1_5_Speech.wav", "its number is too high; a clip has 3 slots, counted from 0"),
+        ("clip_0_3_Speech.wav", "its number is too high"),
+        ("clip_0_Speech.wav", "one of 4 stems; a clip has 3 slots"),
+    ],
+)
+def test_stems_of_a_slot_that_is_taken_or_not_there(data: DataSet, name: str, words: str) -> None:
+    write(data.stems / name, wave(0), "PCM_16")
+    told = refused(data)
+    assert words in told
+    assert name in told or "have one number" in words
+
+
+def test_a_long_recording_may_have_more_stems(data: DataSet) -> None:
+    long = np.zeros(13 * RATE_HZ)
+    write(data.soundscape / "long.wav", np.tile(long, (4, 1)))
+    for number in range(5):
+        write(data.stems / f"long_{number}_Speech.wav", long)
+    assert len(evaluate(data.stems, data.folder).clips[-1].est_labels) == 5
+
+
+def test_suffixes_of_any_case_and_hidden_files(data: DataSet, result: Evaluation) -> None:
+    """As `s5 separate` takes recordings. Hidden files are what some systems lay beside every file."""
+    for folder in (data.stems, data.oracle, data.soundscape):
+        for path in [*folder.iterdir()]:
+            path.rename(path.with_suffix(".WAV"))
+        (folder / "._clip_1_0_Cough.wav").write_bytes(b"resource fork")
+    assert evaluate(data.stems, data.folder).to_json() == result.to_json()

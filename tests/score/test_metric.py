@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from s5cli.labels import SILENCE
 from s5cli.score import metric
-from s5cli.score.metric import ClipScore, capi_sdri, capi_sdri_from_matrices, reference_products, trivial_scores
+from s5cli.score.metric import ClipScore, capi_sdri_from_matrices, reference_products, trivial_scores
+from tests.score.whole import DatasetScore, capi_sdri, dataset_score
 
 N_SAMPLES = 400
 labels = st.lists(st.sampled_from(["Cough", "Pour", "Speech", SILENCE]), max_size=4)
@@ -168,9 +169,9 @@ def test_means_leave_out_clips_without_a_score_but_accuracy_does_not() -> None:
         capi_sdri_from_matrices(est, ref, *[np.zeros((len(est), len(ref)))] * 2)
         for est, ref in ((["Pour"], []), ([], ["Pour"]), ([], []))
     )
-    assert metric.dataset_score([hit, alarm, miss, silent]) == metric.DatasetScore(2.0, 50.0, 100 / 3)
-    assert metric.dataset_score([silent]) == metric.DatasetScore(None, 100.0, None)
-    assert metric.dataset_score([]) == metric.DatasetScore(None, None, None)
+    assert dataset_score([hit, alarm, miss, silent]) == DatasetScore(2.0, 50.0, 100 / 3)
+    assert dataset_score([silent]) == DatasetScore(None, 100.0, None)
+    assert dataset_score([]) == DatasetScore(None, None, None)
 
 
 # -------------------------------------------------------------------------------------------------- trivial answers

@@ -12,6 +12,7 @@ from s5cli.score.bootstrap import Bootstrap
 from s5cli.score.clip import ClipResult, score_clip
 from s5cli.score.evaluate import Summary, evaluation, summary
 from tests.score.scored import scored_clips
+from tests.score.whole import dataset_score
 
 QUICK = Bootstrap(200)
 
@@ -38,7 +39,7 @@ def test_every_score_is_a_field_with_its_unit() -> None:
 
 
 def test_sums_over_sums_are_the_metric_s_own_means(clips: list[ClipResult]) -> None:
-    found, official = summary(clips, QUICK), metric.dataset_score([clip.score for clip in clips])
+    found, official = summary(clips, QUICK), dataset_score([clip.score for clip in clips])
     assert found.capi_sdri_db == pytest.approx(official.capi_sdri_db, abs=1e-12)
     assert found.accuracy_mixture_percent == pytest.approx(official.accuracy_mixture_percent, abs=1e-12)
     assert found.accuracy_source_percent == pytest.approx(official.accuracy_source_percent, abs=1e-12)
@@ -156,3 +157,20 @@ def test_entries_of_all_classes_are_the_entries_of_all_clips(clips: list[ClipRes
 def test_more_clips_give_narrower_intervals() -> None:
     few, many = (summary(scored_clips(n), QUICK).intervals["capi_sdri_db"] for n in (30, 480))
     assert 2 < (few.high - few.low) / (many.high - many.low) < 8
+
+
+def test_two_of_a_class_are_told_apart_or_are_one_sound_twice() -> None:
+    random = np.random.default_rng(5)
+    ref = random.standard_normal((3, 4000))
+    labels, mixture = ["Cough", "Cough", "Pour"], ref.sum(axis=0)
+    apart = score_clip("a", labels, ref, labels, ref, mixture)
+    twice = score_clip("a", labels, np.stack([ref[0], 0.5 * ref[0], ref[2]]), labels, ref, mixture)
+    assert apart.twins[0].correlation == pytest.approx(0, abs=0.05)
+    assert twice.twins[0].correlation == pytest.approx(1)
+    assert apart.twins[0].sdri_db > twice.twins[0].sdri_db
+    assert apart.twins[0].sdri_db == pytest.approx(np.mean([pair.sdri_db for pair in apart.score.pairs[:2]]))
+    found = summary([apart, twice], QUICK)
+    assert found.twin_correlation_percent == pytest.approx(50, abs=3)
+    once = score_clip("a", ["Cough", "Pour"], ref[[0, 2]], labels, ref, mixture)
+    assert once.twins == ()
+    assert summary([once], QUICK).twin_sdri_db is None

@@ -21,6 +21,7 @@ from s5cli.weights.build import build
 from tests.cli.conftest import Finished, machine, s5, start  # noqa: F401  # fixtures
 from tests.sixth.networks import Ear, EarConfig
 from tests.systems.tones import RATE_HZ, Tone, scene_of
+from tests.tune.world import coarsen
 
 N_SAMPLES = RATE_HZ
 ROLES = {"finder": "Finder", "tagger": "FrameTagger", "extractor": "Extractor"}
@@ -178,7 +179,8 @@ def test_a_killed_run_goes_on(six, start, data, tmp_path):  # noqa: F811
     assert stems_in(tmp_path / "killed") == stems_in(tmp_path / "whole")
 
 
-def test_tune_and_study(six, data, tmp_path):
+def test_tune_and_study(six, data, tmp_path, monkeypatch):
+    coarsen(monkeypatch)
     cache, found = tmp_path / "cache", tmp_path / "thresholds.toml"
     tune = ("tune", "sixth", "--data", data, "--cache", cache, "--folds", 2, "--workers", 1, "-o", found)
     told = ok(six(*tune, "--option", "stages=2", "--plots", tmp_path / "plots"))

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,39 @@ def test_an_existing_set_is_kept(material: Path, tmp_path: Path) -> None:
     done = s5_synth(tmp_path, "--sources", material, "--count", 1)
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_killed_call_goes_on(material: Path, tmp_path: Path) -> None:
+    """Byte for byte as if it had not been killed; its workers end too, and another call is refused."""
+    words = ["--sources", material, "--count", 8, "--seed", 5, "--duration-s", 1]
+    command = [sys.executable, "-m", "s5cli", "synth", *map(str, [tmp_path / "a", *words, "--workers", 2])]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not any((tmp_path / "a").glob("soundscape/*.wav")):
+            time.sleep(0.01)
+        workers = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if parent(path) == process.pid]
+        process.kill()
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "a" / "soundscape").glob("*.wav")}
+    assert 0 < len(made) < 8
+    end_s = time.monotonic() + 60
+    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < end_s:
+        time.sleep(0.05)
+    assert [worker for worker in workers if Path(f"/proc/{worker}").exists()] == []
+    assert s5_synth(tmp_path / "a", *words[:-3], 6, *words[-2:]).returncode == 1
+    done = s5_synth(tmp_path / "a", *words)
+    assert done.returncode == 0, done.stderr
+    assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in made.items())
+    assert s5_synth(tmp_path / "b", *words).returncode == 0
+    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+
+
+def parent(stat: Path) -> int:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has just ended
+        return -1
+
+
+def test_metadata_that_would_be_replaced_while_read(material: Path, tmp_path: Path, capfd) -> None:
+    command = ["synth", str(tmp_path), "--sources", str(material), "--overwrite", "--from-metadata"]
+    assert exit_code([*command, str(tmp_path / "metadata")]) == 2
+    assert "would be replaced while it is read" in capfd.readouterr().err

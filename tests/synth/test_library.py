@@ -7,7 +7,7 @@ import soundfile
 
 from s5cli.errors import InputError, UsageError
 from s5cli.scene import RATE_HZ
-from s5cli.synth.library import Library, active_s, excerpt, mono, multichannel
+from s5cli.synth.library import Fold, Library, active_s, excerpt, mono, multichannel
 from tests.synth.material import INTERFERENCE, SOURCES, burst, write_classes, write_rooms
 
 
@@ -163,3 +163,25 @@ def test_a_recipe_of_other_material_is_refused(library: Library) -> None:
         library.event("Speech/x.wav")
     with pytest.raises(UsageError, match="room 'sofa:x'"):
         library.room("sofa:x")
+
+
+def test_folds_share_out_every_source_that_is_not_alone(material: Path) -> None:
+    library = Library.scan(material, "train")
+    folds = [Fold(number, 3) for number in (1, 2, 3)]
+    for label, files in library.events.items():
+        sources = {file.source for file in files}
+        held = [{file.source for file in library.only(fold).events.get(label, ())} for fold in folds]
+        left = [{file.source for file in library.without(fold).events[label]} for fold in folds]
+        assert sum(map(len, held)) == (len(sources) if len(sources) > 1 else 0)
+        assert all(h | rest == sources and not h & rest for h, rest in zip(held, left, strict=True))
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1", "1/1", "a/b", "-1/3", ""])
+def test_a_fold_is_one_of_several(text: str) -> None:
+    with pytest.raises(UsageError, match="give which of how many"):
+        Fold.parse(text)
+
+
+def test_more_folds_than_sources_are_refused(material: Path) -> None:
+    with pytest.raises(UsageError, match="give fewer folds"):
+        Library.scan(material, "train").only(Fold(99, 99))

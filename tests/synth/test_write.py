@@ -160,3 +160,67 @@ def test_metadata_of_other_material_are_refused(scenes, library: Library, tmp_pa
     stranger = SceneRecipe.from_json(recipe.to_json().replace(recipe.foreground[0].takes[0].file, "Speech/gone.flac"))
     with pytest.raises(UsageError, match=r"Speech/gone\.flac"):
         write_set([NamedRecipe("x", stranger)], library, tmp_path / "out")
+
+
+# --- a call that was stopped ------------------------------------------------------------------------------------------
+
+
+class StopError(Exception):
+    """Somebody ends the call."""
+
+
+def stopped(scenes, library: Library, out: Path, after: int) -> None:
+    def some(done):
+        for number, scene in enumerate(done):
+            if number == after:
+                raise StopError
+            yield scene
+
+    with pytest.raises(StopError):
+        write_set(scenes, library, out, progress=some)
+
+
+def test_the_same_call_goes_on_and_leaves_the_same_bytes(out, scenes, library: Library, tmp_path: Path) -> None:
+    stopped(scenes, library, tmp_path / "set", 4)
+    (tmp_path / "set" / "soundscape" / ".s5-1-2.part").write_text("half")
+    first = tmp_path / "set" / "soundscape" / "clip_0000.wav"
+    made_ns = first.stat().st_mtime_ns
+    stopped(scenes, library, tmp_path / "set", 7)
+    written = write_set(scenes, library, tmp_path / "set", overwrite=True)
+    assert [scene.name for scene in written] == [scene.name for scene in scenes]
+    assert [scene.n_targets for scene in written] == [len(scene.recipe.foreground) for scene in scenes]
+    assert [scene.level_db is None for scene in written] == [True] * 8 + [
+        False
+    ] * 2  # one is made before it is asked for
+    assert first.stat().st_mtime_ns == made_ns
+    assert hashes(tmp_path / "set") == hashes(out)
+    with pytest.raises(OutputError, match=r"not empty; .*--overwrite"):
+        write_set(scenes, library, tmp_path / "set")
+
+
+def test_another_call_does_not_go_on_with_it(scenes, library: Library, material: Path, tmp_path: Path) -> None:
+    """Of other scenes, or of recordings that have changed since."""
+    shutil.copytree(material, tmp_path / "material")
+    mine = Library.scan(tmp_path / "material", "train")
+    stopped(scenes, mine, tmp_path / "set", 2)
+    before = hashes(tmp_path / "set")
+    others = drawn(SHORT, library, 3, seed=4, prefix="clip")
+    with pytest.raises(OutputError, match="of another call that was stopped; choose another folder or give --over"):
+        write_set(others, mine, tmp_path / "set")
+    changed = next(iter(mine.events.values()))[0].path
+    changed.write_bytes(changed.read_bytes() + b"\0")
+    with pytest.raises(OutputError, match="of another call that was stopped"):
+        write_set(scenes, mine, tmp_path / "set")
+    assert hashes(tmp_path / "set") == before
+    write_set(others, library, tmp_path / "set", overwrite=True)
+    write_set(others, library, tmp_path / "fresh")
+    assert hashes(tmp_path / "set") == hashes(tmp_path / "fresh")
+
+
+def test_one_process_at_a_time(scenes, library: Library, tmp_path: Path) -> None:
+    def meanwhile(done):
+        with pytest.raises(OutputError, match="another process is writing there"):
+            write_set(scenes, library, tmp_path / "set", overwrite=True)
+        return done
+
+    assert len(write_set(scenes[:2], library, tmp_path / "set", progress=meanwhile)) == 2

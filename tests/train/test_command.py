@@ -53,13 +53,15 @@ def test_two_processes_share_a_run(recipe, material, tmp_path, monkeypatch):
     checkpoint.build_network(BodyTagger, checkpoint.read(tmp_path / "run" / "mine.safetensors"), {})
 
 
-def test_a_stopped_run_goes_on(recipe, material, tmp_path):
-    data = ("--sources", material, "--held-out", "", "--accelerator", "cpu", "--workers", 0, "-o", tmp_path / "run")
-    assert s5_train(recipe, *data, "--minutes", 0).returncode == 0
-    done = s5_train(recipe, *data)
-    assert done.returncode == 0, done.stderr
-    assert "resumed at step 1" in done.stderr
-    assert done.stdout.strip() == str(tmp_path / "run" / "mine.safetensors")
+def test_a_stopped_run_goes_on(recipe, material, tmp_path, capsys):
+    data = ["--sources", material, "--held-out", "", "--accelerator", "cpu", "--workers", 0, "-o", tmp_path / "run"]
+    line = [str(word) for word in ("train", recipe, *data)]
+    assert exit_code([*line, "--minutes", "0"]) == 0
+    capsys.readouterr()
+    assert exit_code(line) == 0
+    told = capsys.readouterr()
+    assert "resumed at step 1" in told.err
+    assert told.out.strip() == str(tmp_path / "run" / "mine.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -78,10 +80,12 @@ def test_mistakes(args, said, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path):
-    args = ["train", "compact_tagger_1ch", "--sources", str(tmp_path), "-o", str(tmp_path / "run")]
-    code = f"import sys; sys.modules['lightning'] = None; from s5cli.cli import exit_code; sys.exit(exit_code({args}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=250)
-    assert done.returncode == 2
-    assert "pip install 's5cli[train]'" in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_without_the_extra_it_says_what_to_install(tmp_path, capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("s5cli.train.")]:
+        monkeypatch.delitem(sys.modules, name)  # imported anew, as where nothing was imported yet
+    for name in {"lightning", "lightning.fabric", *(name for name in sys.modules if name.startswith("lightning."))}:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert exit_code(["train", "compact_tagger_1ch", "--sources", str(tmp_path), "-o", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr().err
+    assert "pip install 's5cli[train]'" in told
+    assert told.count("\n") == 1

@@ -1,5 +1,6 @@
 """Real short runs: what is saved, that a resumed run is the uninterrupted one, what stays frozen."""
 
+import tomllib
 import weakref
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from s5cli.synth.settings import SceneSettings
 from s5cli.train import start
 from s5cli.train.data import ECHO_SCENES, Batch, ExampleSettings, Scenes, Span, as_stem, batches, echoed
 from s5cli.train.loop import RunOptions, learning_rate, train
-from s5cli.train.recipe import Recipe, Schedule, names, parse_recipe, read_recipe
+from s5cli.train.recipe import Recipe, Schedule, names, read_recipe, recipe_of
 from s5cli.train.start import began_as, initial_network, install
 from s5cli.train.tasks import Validation
 from s5cli.weights import checkpoint, hashes
@@ -264,7 +265,8 @@ class Hum(torch.nn.Module):
 def test_a_task_of_ones_own_is_looked_up(library, tmp_path):
     text = "task = 'tests.train.test_loop:Humming'\nnetwork = 'tests.train.test_loop:Hum'\nhalf = false\n"
     schedule = "[schedule]\nsteps = 30\nbatch_size = 2\nlearning_rate = 0.3\nwarmup_steps = 1\nema = 0.5\n"
-    recipe = parse_recipe("humming", f"{text}{schedule}validate_steps = 30\n[scenes]\nduration_s = 0.5\n")
+    text += f"{schedule}validate_steps = 30\n[scenes]\nduration_s = 0.5\n"
+    recipe = recipe_of("humming", tomllib.loads(text))
     path, lines = run(recipe, library, tmp_path)
     assert abs(checkpoint.read(path).tensors["level"]) < 1 < 3
     assert any("hum 0." in line or "hum -0." in line for line in lines)
@@ -331,12 +333,20 @@ def test_every_recipe_builds_its_network(name):
             "task = 'tagger'\nnetwork='a:B'\n[schedule]\nstep=1",
             r"\[schedule\]: unknown key 'step' \(did you mean 'steps'",
         ),
-        ("task =", "not TOML"),
+        ("task =", r"cannot be read as TOML \("),
+        ("schedule = 3", r"\[schedule\]: 3 is no table"),
+        ("[schedule]\nsteps=1\nbatch_size=1\n[config]\na = " + "[" * 1000 + "]" * 1000, "nested too deeply"),
+        ("[schedule]\nsteps=1\nbatch_size=1\n[config." + ".".join("a" * 200) + "]", "nested too deeply"),
+        ("#" + "\n#" * (1 << 18), "it is larger than"),
+        ("steps = 1" + "0" * 5000, "cannot be read"),
     ],
+    ids=["unknown", "misspelt", "no TOML", "no table", "deep", "dotted", "huge", "a long number"],
 )
-def test_recipes_with_mistakes(text, said):
-    with pytest.raises(UsageError, match=said):
-        parse_recipe("mine", text)
+def test_recipes_with_mistakes(text, said, tmp_path):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(UsageError, match=said) as raised:
+        read_recipe(str(tmp_path / "mine.toml"))
+    assert "\n" not in str(raised.value)
 
 
 def test_unknown_recipe_names_the_nearest():
@@ -360,14 +370,14 @@ def test_a_card_says_what_the_network_has_been(library, tmp_path, monkeypatch):
     licence = Licence("mit", "MIT (c) its author", "https://example.org")
     known = Registry({}, {}, {"mn01": FileEntry("mn01", licence, sha256=sha256)}, {}, {})
     monkeypatch.setattr(start, "registry", lambda: known)
-    began = began_as(tmp_path / "mn01.pt")
+    began = began_as([tmp_path / "mn01.pt"])
     assert began == ["mn01, MIT (c) its author, https://example.org"]
     first, _ = run(TAGGER, library, tmp_path / "first", minutes=0.0, began_as=began)
     assert (
         "\nBefore that it was mn01, MIT (c) its author, https://example.org.\n" in first.with_suffix(".md").read_text()
     )
-    assert began_as(first) == ["tiny_tagger", *began]
-    assert began_as(None) == []
+    assert began_as([first]) == ["tiny_tagger", *began]
+    assert began_as([]) == []
 
 
 def test_a_finished_run_is_where_the_registry_looks(library, tmp_path, monkeypatch):

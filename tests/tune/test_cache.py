@@ -1,5 +1,6 @@
 """Steps of any kind are cached: options as fields; waveforms, activities, flags and classes as inputs, in any order."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from s5cli.errors import InputError
 from s5cli.knobs import Knob, Option, setting
 from s5cli.labels import CLASSES
 from s5cli.scene import EMPTY, Bools, Floats, Stems, Tags, Waveforms, places
@@ -15,6 +17,7 @@ from s5cli.steps.step import steps_of, waveforms
 from s5cli.trace import ClipTrace, Drop, QueryTrace
 from s5cli.tune.cache import BudgetSpentError, arrays_of, assembled, query_list, step_fingerprint
 from s5cli.tune.clips import open_devset
+from s5cli.tune.trials import Trials
 from tests.systems.tones import N_SAMPLES, Tone, frequency_hz, tones_of
 from tests.tune.test_replay import in_process
 from tests.tune.world import knowing, trials_of, write_clip
@@ -226,6 +229,26 @@ def test_results_are_taken_apart_and_put_together(frames):
     assert back.nothing is None
     with pytest.raises(TypeError, match="tags is of type int"):
         list(arrays_of(Heard(3, found.mixture)))
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_clip_that_is_answered_with_nan_is_not_left_out_of_the_mean(data, tmp_path, wrong):
+    """The run refuses such a clip, so no score may be made of the others alone."""
+    system = Toy(Ear())
+    system.extract = replace(system.extract, gain=wrong)
+    with pytest.raises(InputError, match=r"clip\d+: the system answers with NaN or infinity"):
+        trials_of(system, data, tmp_path).exact(system.setting)
+
+
+def test_a_score_that_is_nan_in_the_cache_is_told_too(data, tmp_path):
+    system = Toy(Ear())
+    trials = trials_of(system, data, tmp_path)
+    trials.exact(system.setting)
+    for one in trials.cache.asked.values():
+        one.sdri_db[:] = np.nan
+    again = Trials(system, trials.cache, data)
+    with pytest.raises(InputError, match=r"clip\d+: the system answers with NaN or infinity"):
+        again.outcomes([system.setting])
 
 
 def test_what_is_stored_is_known_only_when_asked(data, tmp_path):

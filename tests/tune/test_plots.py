@@ -19,14 +19,7 @@ from s5cli.tune.tuner import Options, prepared, searchable, tune
 from s5cli.weights.registry import registry
 from tests.pictures import read
 from tests.systems.tones import Tone
-from tests.tune import world
-from tests.tune.world import knowing, random_setting, system_of, trials_of, write_clip, write_devset
-
-
-def coarsen(patch: pytest.MonkeyPatch) -> None:
-    world.coarsen(patch)
-    patch.setattr(plots, "CLASS_POINTS", 3)
-
+from tests.tune.world import coarsen, knowing, random_setting, system_of, trials_of, write_clip, write_devset
 
 # --- rule counts ------------------------------------------------------------------------------------------------------
 
@@ -80,13 +73,12 @@ def test_counts_need_no_sound(tmp_path) -> None:
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory, short_clips):
+def searched(evidence, short_clips):
     """A short search of a real system, and the evidence that it left."""
-    cache = tmp_path_factory.mktemp("cache")
     options = Options("cpu", folds=2, max_new_lists=6)
     with pytest.MonkeyPatch.context() as patch:
         coarsen(patch)
-        return tune("tagging-driven-compact-3", short_clips, cache, options), cache, options
+        return tune("tagging-driven-compact-3", short_clips, evidence, options), evidence, options
 
 
 def pictured(searched) -> Pictured:
@@ -110,7 +102,7 @@ def test_every_point_of_a_curve_is_the_score_of_that_setting(searched, monkeypat
     assert [curve.title.split(" (")[0] for curve in curves] == list(CLASSES)
     for curve in curves:
         at_tuned = curve.scores_db[curve.values == round(curve.tuned, 6)]
-        assert at_tuned.max() == pytest.approx(result.tuned.mean_db(), abs=1e-9)
+        assert at_tuned.max() == pytest.approx(result.tuned.mean_db(), abs=1e-4)  # of other batches
 
 
 def test_what_nobody_has_asked_is_a_gap(searched, monkeypatch, tmp_path) -> None:

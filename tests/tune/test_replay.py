@@ -5,10 +5,10 @@ import pytest
 
 from s5cli.labels import CLASSES
 from s5cli.scene import EMPTY, Queries
-from s5cli.score.metric import capi_sdri
 from s5cli.tune.cache import caching, with_setting
 from s5cli.tune.clips import held, open_devset
 from s5cli.tune.replay import replay_of
+from tests.score.whole import capi_sdri
 from tests.systems.tones import Tone
 from tests.tune.world import (
     cached_clips,
@@ -122,6 +122,17 @@ def test_systems_share_what_they_have_in_common(data, tmp_path):
     scores, _ = in_process(two, two.setting, data)
     expected = np.array([np.nan if s.capi_sdri_db is None else s.capi_sdri_db for s in scores])
     np.testing.assert_allclose(outcome.capi_sdri_db, expected, atol=1e-4)
+
+
+def test_what_separator_b_was_asked_with_stems_of_other_weights_is_not_looked_up(data, tmp_path):
+    """Separator A was exchanged and B kept, whose results name waveforms that no result holds any more."""
+    before, _ = system_of(crowding=0.3)
+    trials_of(before, data, tmp_path).exact(before.setting)
+    system, _ = system_of()
+    known = knowing(trials_of(system, data, tmp_path, exchanged="separator_a"))
+    assert known.outcomes([system.setting])[0].unseen.any()
+    expected = trials_of(system, data, tmp_path / "empty").exact(system.setting)
+    np.testing.assert_array_equal(known.exact(system.setting).capi_sdri_db, expected.capi_sdri_db)
 
 
 def test_equal_files_are_one_content(tmp_path):

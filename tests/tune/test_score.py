@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from s5cli.labels import CLASSES, SILENCE
 from s5cli.scene import EMPTY
-from s5cli.score.metric import capi_sdri_from_matrices, dataset_score
+from s5cli.score.metric import capi_sdri_from_matrices
 from s5cli.tune.score import NO_REFERENCE, Outcome, References, WaveformScores, score
+from tests.score.whole import dataset_score
 
 
 def labels_of(classes):

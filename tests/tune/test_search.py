@@ -106,18 +106,28 @@ def test_no_more_query_lists_than_allowed(tmp_path, coarse, budget):
     assert last.best.score_db >= start.score_db
 
 
+@pytest.fixture(scope="module")
+def used(tmp_path_factory):
+    """A data set, and the cache of a search that asked much that the searches below may not."""
+    folder = tmp_path_factory.mktemp("used")
+    data = write_devset(folder / "data", 12, seed=5)
+    with pytest.MonkeyPatch.context() as patch:
+        coarsen(patch, max_points=7)
+        search, start = searching(system_of()[0], data, folder / "cache")
+        *_, best = search.stages(start)
+        search.by_class(best.best, 0.0)
+    assert search.trials.effort.new_lists > 24
+    return data, folder / "cache"
+
+
 @pytest.mark.parametrize("budget", [3, 24])
-def test_what_earlier_searches_left_saves_networks_and_changes_nothing(tmp_path, coarse, budget):
+def test_what_earlier_searches_left_saves_networks_and_changes_nothing(used, tmp_path, coarse, budget):
     """On a used cache as on a fresh one: the same settings, scores and effort, but no network runs."""
-    data = write_devset(tmp_path / "data", 12, seed=5)
-    search, start = searching(system_of()[0], data, tmp_path / "used")
-    *_, best = search.stages(start)
-    search.by_class(best.best, 0.0)  # asks much that the search below may not
-    assert search.trials.effort.new_lists > budget
+    data, cache = used
     found = []
-    for cache in ("used", "fresh"):
+    for place in (cache, tmp_path / "fresh"):
         system, p = system_of()
-        search, start = searching(system, data, tmp_path / cache, budget)
+        search, start = searching(system, data, place, budget)
         milestones = list(search.stages(start))
         by_class = search.by_class(milestones[-1].best, 0.0)
         candidates = [*(one.best for one in milestones), by_class]

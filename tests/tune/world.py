@@ -13,7 +13,7 @@ from s5cli.labels import CLASSES
 from s5cli.scene import RATE_HZ
 from s5cli.steps.step import steps_of
 from s5cli.systems.tagging_driven import TaggingDriven
-from s5cli.tune import search
+from s5cli.tune import plots, search
 from s5cli.tune.cache import Cache, CachedClip, step_fingerprint
 from s5cli.tune.clips import DevSet, held, open_devset
 from s5cli.tune.evidence import Store
@@ -24,10 +24,11 @@ LEVELS = [0.05, 0.15, 0.3, 0.45, 0.55, 0.7, 0.9]
 
 
 def coarsen(patch: pytest.MonkeyPatch, max_points: int = 4) -> None:
-    """Grids small enough for a test."""
+    """Grids and curves small enough for a test."""
     values = {"STAGE_SETTINGS": 27, "MAX_POINTS": max_points, "CLASS_POINTS": 3, "MAX_DESCENTS": 1}
     for name, value in values.items():
         patch.setattr(search, name, value)
+    patch.setattr(plots, "CLASS_POINTS", values["CLASS_POINTS"])
 
 
 def write_clip(folder: Path, name: str, tones: list[Tone], targets: int, n_samples: int = N_SAMPLES) -> None:
@@ -67,9 +68,10 @@ def system_of(two_separators: bool = True, knobs=None, **kind) -> tuple[TaggingD
     return found, p
 
 
-def trials_of(system, data: DevSet, cache: Path, **options) -> Trials:
-    """A system and its cache, the parts known by the names of their roles."""
-    parts = {id(part): role for role, part in vars(system).items() if hasattr(part, "nparams")}
+def trials_of(system, data: DevSet, cache: Path, exchanged: str | None = None, **options) -> Trials:
+    """A system and its cache, the parts known by the names of their roles, one perhaps with other weights."""
+    roles = {role: part for role, part in vars(system).items() if hasattr(part, "nparams")}
+    parts = {id(part): f"other {role}" if role == exchanged else role for role, part in roles.items()}
     options_of = system.setting.options
     steps = {name: step_fingerprint(name, step, parts, options_of) for name, step in steps_of(system).items()}
     return Trials(system, Cache(Store(cache), steps, [clip.key for clip in data.clips]), data, **options)

@@ -183,8 +183,8 @@ def test_the_registry_needs_no_torch() -> None:
 
 def test_a_device_is_what_was_asked_for_or_an_error() -> None:
     assert resolve_device("cpu").type == "cpu"
-    for name in ("gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "", "mps"):
-        with pytest.raises(UsageError, match="auto, cpu, cuda or cuda:N"):
+    for name in ("gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "", "mps:0"):
+        with pytest.raises(UsageError, match="auto, cpu, cuda, cuda:N or mps"):
             resolve_device(name)
     if torch.cuda.is_available():
         assert resolve_device("auto").type == "cuda"
@@ -192,7 +192,7 @@ def test_a_device_is_what_was_asked_for_or_an_error() -> None:
         with pytest.raises(UsageError, match="counted from 0"):
             resolve_device(f"cuda:{torch.cuda.device_count()}")
     else:
-        assert resolve_device("auto").type == "cpu"
+        assert resolve_device("auto").type == ("mps" if torch.backends.mps.is_available() else "cpu")
         for name in ("cuda", "cuda:0"):
             with pytest.raises(UsageError, match="finds no CUDA"):
                 resolve_device(name)

@@ -231,6 +231,18 @@ def test_a_file_of_unknown_length_is_fetched(server: Server) -> None:
     assert get(known(url)).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("length", ["many", "-5", "9" * 5000])
+def test_a_length_that_is_none_is_unknown(server: Server, length: str) -> None:
+    url = server.put("/a.ckpt", CONTENT, says_length=False, headers={"Content-Length": length})
+    assert get(known(url)).read_bytes() == CONTENT
+
+
+def test_a_version_in_no_ascii_is_taken_up_too(server: Server) -> None:
+    url = server.put("/a.ckpt", CONTENT, cut_after=[100_000], etag='"v\xe9"')
+    assert get(known(url)).read_bytes() == CONTENT
+    assert [asked.range for asked in server.gets] == [None, "bytes=100000-"]
+
+
 def test_a_server_that_is_not_there_is_told() -> None:
     with Server() as gone:
         url = gone.put("/a.ckpt", CONTENT)

@@ -1,7 +1,5 @@
 """Rules for the two result files: their fields, the soundscapes, the stems, and scores that follow from the details."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Rules for the stems: their names and numbers, and what is in the files."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

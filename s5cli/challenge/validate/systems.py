@@ -1,7 +1,5 @@
 """Rules for one system (its folder of stems, its folder in the package), and for the package of a team."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 

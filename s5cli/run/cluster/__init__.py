@@ -5,8 +5,6 @@ here. The rest is that of any run: `results.todo` says what is to be done, `work
 that names, decisions, resuming and the list of failures are those of a single process. docs/cluster.md tells more.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -82,7 +80,8 @@ def _separate_with_actors(results: Results, spec: WorkerSpec, allocation: Alloca
     if not batches:
         return
     watch(Notice(f"Ray: {allocation.told}"))
-    separated = Channel[Outcome](AHEAD * allocation.n_workers * spec.options.batch_size)
+    n_at_once = max(len(batch.clips) for batch in batches)
+    separated = Channel[Outcome](AHEAD * allocation.n_workers * n_at_once)
     crew = Crew(separated)
     with started(spec, allocation, len(batches)) as actors, crew:
         pool = Pool(actors, crew)

@@ -81,7 +81,7 @@ class RemoteWorker:
             raise self._refusal
         loaded = self._worker.loaded
         pinned = loaded.device.startswith("cuda")
-        clips = read_batch(batch, ReadOptions(loaded.channel_order, loaded.resample, pinned))
+        clips = read_batch(batch, ReadOptions(loaded.channel_order, loaded.resample, pinned, loaded.first_order))
         with self._separating:
             found = [*self._notices, *self._worker(clips)]
             self._notices = []
@@ -120,8 +120,18 @@ def _check_machine(spec: WorkerSpec) -> None:
 
 def _loaded(fingerprint: Fingerprint, device: str) -> LoadedSystem:
     name, channel_order = fingerprint.system, cast(ChannelOrder, fingerprint.channel_order)
-    system = build(name, device=device, thresholds=fingerprint.knobs, options=fingerprint.options, offline=True)
-    return LoadedSystem(name, system, device, channel_order, fingerprint.resample, provenance(name))
+    how = fingerprint.precision, fingerprint.engine
+    system = build(
+        name,
+        device=device,
+        thresholds=fingerprint.knobs,
+        options=fingerprint.options,
+        offline=True,
+        precision=how[0],
+        engine=how[1],
+    )
+    taken = channel_order, fingerprint.resample, provenance(name), fingerprint.first_order
+    return LoadedSystem(name, system, device, *taken, *how)
 
 
 def _sendable(outcome: Outcome) -> Outcome:

@@ -1,7 +1,5 @@
 """The actors of a run, as the process sees them that gives them work."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence

@@ -1,7 +1,5 @@
 """This process as a driver of Ray, and what the cluster has to give."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -1,0 +1,54 @@
+"""A system's networks as ONNX files, with hashes: `s5 export`."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from s5cli import __version__
+from s5cli.errors import UsageError, WeightsError
+from s5cli.weights import build, fetch, hashes, onnx, places
+from s5cli.weights.registry import PartEntry, registry
+
+
+def export_system(name: str, out_dir: Path) -> dict[str, Any]:
+    """Writes the core of every part of a system as `<part>.onnx` into a folder, and `system.json` about them.
+
+    Returns the content of that file: system, opset, versions; by part its network, core, weights' sha256, and the
+    sha256 and size of its file.
+
+    Raises:
+        UsageError: unknown system, or a network that names no core.
+        WeightsError: weights are not on this machine.
+        OutputError: the folder cannot be written to.
+    """
+    entry = registry().system(name)
+    places.make_folder(out_dir)
+    parts = {}
+    for role, part in entry.parts.items():
+        path = fetch.locate(part.file)
+        if path is None:
+            raise WeightsError(f"file {part.file.name!r} is not on this machine; run `s5 download {name}`")
+        parts[role] = _export_part(part, path, out_dir / f"{role}.onnx")
+    about = {"system": entry.name, "opset": onnx.OPSET, "s5cli": __version__, "torch": version("torch"), "parts": parts}
+    with places.whole(out_dir / "system.json") as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n")
+    return about
+
+
+def _export_part(part: PartEntry, weights: Path, target: Path) -> dict[str, Any]:
+    from s5cli.nn.core import core_of
+
+    network, adapter = build.ready(part, weights)
+    core = core_of(network)
+    if core is None:
+        raise UsageError(f"part {part.name!r} cannot be exported: {type(network).__name__} names no core")
+    onnx.export(core, adapter, target)
+    return {
+        "network": part.network,
+        "core": network.core,
+        "weights_sha256": hashes.sha256_of(weights),
+        "file": target.name,
+        "sha256": hashes.sha256_of(target),
+        "bytes": target.stat().st_size,
+    }

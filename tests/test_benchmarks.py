@@ -1,0 +1,49 @@
+"""The benchmarks run, and what they compare says the same."""
+
+import re
+import sys
+
+import pytest
+import torch
+
+from benchmarks import gpu, separator
+from benchmarks.measure import Round, compared
+from benchmarks.plain import PlainResUNetK
+from s5cli.nn.resunet import ResUNetConfig
+
+
+def test_the_plain_form_says_the_same():
+    network = separator.official(ResUNetConfig((4, 4, 6, 6, 8, 8), 16))
+    mixture, query = separator.inputs(0.6, batch=2, slots=2)
+    with torch.inference_mode():
+        expected, found = network(mixture, query), PlainResUNetK(network)(mixture, query)
+        ready = separator.prepared(network)(mixture, query)
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert (ready - found).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_ratios_are_paired_within_a_round():
+    times = {"slow": [Round(4, 4), Round(8, 8), Round(4, 4)], "fast": [Round(2, 1), Round(4, 2), Round(1, 1)]}
+    [_, slow, fast] = compared(times).splitlines()
+    assert slow.split() == ["slow", "4.000", "4.000", "1.00", "1.00", "1.00", "noisy"]
+    assert fast.split()[:6] == ["fast", "2.000", "1.000", "2.00", "2.00", "4.00"]
+    assert compared(times, by_cpu=True).splitlines()[2].split()[3] == "4.00"
+
+
+def test_the_gpu_benchmark_in_its_cpu_form(capsys, monkeypatch):
+    monkeypatch.setattr(
+        sys, "argv", ["gpu", "--tiny", "--device", "cpu", "--clips", "2", "--batch-size", "2", "--rounds", "1"]
+    )
+    gpu.main()
+    out = capsys.readouterr().out
+    assert re.search(r"matrix products, fp32: [\d.]+ TFLOP/s", out)
+    assert len(re.findall(r"separator, inference form +(?:fp32|bf16) batch +[12]: +[\d.]+ ms", out)) == 4
+    assert re.search(r"from files to files, fp32, second pass for 100%: 2 clips", out)
+
+
+@pytest.fixture(autouse=True)
+def same_flags():
+    """TF32 flags as they were."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

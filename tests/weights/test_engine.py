@@ -1,0 +1,132 @@
+"""Networks compute the same with fewer bits, nearly, and in another engine; what cannot be had is refused."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from s5cli.adapters.slots import SlotSeparator
+from s5cli.adapters.tracks import TrackTagger
+from s5cli.errors import UsageError
+from s5cli.nn.body_tagger import BodyTagger, BodyTaggerConfig
+from s5cli.nn.core import core_of, lower, replace
+from s5cli.nn.m2d import M2DConfig, M2DTagger1ch, M2DTagger4ch
+from s5cli.nn.resunet import ResUNetConfig, ResUNetK
+from s5cli.scene import Queries, Scene
+from s5cli.weights import engine, onnx
+
+WIDTHS = (4, 6, 8, 8, 10, 10)
+M2D = M2DConfig(width=16, depth=2, heads=2, track_width=8, hidden=8)
+NETWORKS = {
+    "official separator": lambda: ResUNetK(ResUNetConfig(widths=WIDTHS, condition_width=16)),
+    "compact separator": lambda: ResUNetK(
+        ResUNetConfig(WIDTHS, 16, hop_samples=320, patch_frames=2, patch_bins=2, features="spatial", mask="share")
+    ),
+    "separator with ears": lambda: ResUNetK(
+        ResUNetConfig(
+            WIDTHS,
+            16,
+            hop_samples=320,
+            patch_frames=2,
+            patch_bins=2,
+            features="spatial",
+            mask="share",
+            ears=0.4,
+            refined=True,
+        )
+    ),
+    "M2D, 1 channel": lambda: M2DTagger1ch(M2D),
+    "M2D, 4 channels": lambda: M2DTagger4ch(M2D),
+    "compact tagger": lambda: BodyTagger(BodyTaggerConfig(channels=4)),
+}
+CPU = torch.device("cpu")
+
+
+def network_of(name):
+    network = NETWORKS[name]().eval()
+    if isinstance(network, ResUNetK):
+        network.prepare()
+    return network
+
+
+def adapter_of(network):
+    if isinstance(network, ResUNetK):
+        return SlotSeparator(network)
+    return TrackTagger(network, channels=network.channels)
+
+
+def answers(adapter, n_samples):
+    """Of two clips at once, as one array."""
+    scenes = [Scene(str(seed), noise(n_samples, seed)) for seed in (1, 2)]
+    if isinstance(adapter, TrackTagger):
+        return adapter(scenes).probabilities
+    return np.stack(adapter(scenes, Queries(np.array([[1, 1, 4], [3, -1, 7]]), np.ones((2, 3)))))
+
+
+def noise(n_samples, seed):
+    return torch.randn(4, n_samples, generator=torch.Generator().manual_seed(seed)) / 10
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fewer_bits_change_little(name):
+    network = network_of(name)
+    expected = answers(adapter_of(network), 20_000)
+    lower(core_of(network), torch.bfloat16)
+    found = answers(adapter_of(network), 20_000)
+    assert found.dtype == expected.dtype
+    assert np.sum((found - expected) ** 2) < 1e-2 * np.sum(expected**2)  # 20 dB
+    assert torch.bfloat16 in {parameter.dtype for parameter in core_of(network).parameters()}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_onnx_runtime_says_the_same(name, tmp_path):
+    """Also of other lengths and batches than those that the core was exported with."""
+    pytest.importorskip("onnx")
+    network = network_of(name)
+    adapter, other = adapter_of(network), copy.deepcopy(network)
+    onnx.export(core_of(network), adapter, tmp_path / "core.onnx")
+    in_onnx = adapter_of(other)
+    replace(core_of(other), onnx.Session(tmp_path / "core.onnx", CPU))
+    for n_samples in (20_000, 70_001):
+        expected, found = answers(adapter, n_samples), answers(in_onnx, n_samples)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    assert [path.name for path in tmp_path.iterdir()] == ["core.onnx"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_silent_fall_back_to_the_cpu(tmp_path):
+    pytest.importorskip("onnx")
+    network = network_of("M2D, 1 channel")
+    onnx.export(core_of(network), adapter_of(network), tmp_path / "core.onnx")
+    with pytest.raises(UsageError, match="CPUExecutionProvider, not on cuda"):
+        onnx.Session(tmp_path / "core.onnx", torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "name", "place", "said"),
+    [
+        ("fp8", "torch", "cpu", "unknown precision 'fp8'; it is one of fp32, tf32"),
+        ("fp32", "jax", "cpu", "unknown engine 'jax'"),
+        ("tf32", "torch", "cpu", "tf32 needs a CUDA GPU"),
+        ("fp16", "torch", "cpu", "fp16 needs a GPU"),
+        ("bf16", "onnx", "cpu", "engine onnx computes in fp32 or tf32"),
+        ("fp32", "onnx", "mps", "runs on cpu and cuda"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(precision, name, place, said):
+    with pytest.raises(UsageError, match=said):
+        engine.check(precision, name, torch.device(place))
+
+
+def test_two_wheels_of_onnx_runtime_are_refused(monkeypatch):
+    monkeypatch.setattr(onnx, "_is_installed", lambda wheel: True)
+    with pytest.raises(UsageError, match="both onnxruntime and onnxruntime-gpu"):
+        engine.check("fp32", "onnx", CPU)
+
+
+def test_a_network_without_a_core_runs_in_full_precision_only(tmp_path):
+    network = torch.nn.Linear(2, 2)
+    engine.start(network, None, tmp_path, "x", "fp32", "torch", CPU)
+    with pytest.raises(UsageError, match="part 'x' runs in fp32 on the engine torch only: Linear names no core"):
+        engine.start(network, None, tmp_path, "x", "bf16", "torch", CPU)
