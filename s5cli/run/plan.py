@@ -173,7 +173,7 @@ def check_name(path: Path) -> None:
 def old_results(out_dir: Path, clips: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
     """Files in the output folder that results of these clips are named like, the JSON first."""
     old: dict[str, list[Path]] = {}
-    there = [*out_dir.iterdir(), *out_dir.glob(f"{STAGES}/*/*.wav")] if out_dir.is_dir() else []
+    there = [*out_dir.iterdir(), *out_dir.glob(f"{STAGES}/*/*_*_*")] if out_dir.is_dir() else []
     for path in sorted(there, key=lambda path: path.suffix):
         owner = path.stem if path.suffix == ".json" else _clip_of_stem(path)
         if owner in clips:
