@@ -28,6 +28,7 @@ def stream(
     """Separate a recording while it goes on; Ctrl-C ends it and finishes the files."""
     import signal
     import sys
+    from io import FileIO
 
     from s5cli import api
     from s5cli.errors import UsageError
@@ -42,7 +43,7 @@ def stream(
         system, device, thresholds, channel_order=channel_order, options=read_options(option or ())
     )  # fmt: skip
     portions = (
-        live.of_pipe(sys.stdin.buffer.raw, encoding, channel_order)  # type: ignore[attr-defined]
+        live.of_pipe(FileIO(sys.stdin.fileno(), closefd=False), encoding, channel_order)
         if recording == "-"
         else live.of_file(Path(recording), channel_order)
     )
