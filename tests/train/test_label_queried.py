@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from s5cli.train.data import Batch, ExampleSettings, Scenes
 from s5cli.train.label_queried import Excerpts, LabelQueried, LabelSettings, spoilt, true_labels
 from s5cli.train.loop import check
 from s5cli.train.losses import auxiliary_loss, class_aware_si_sdr_loss
-from s5cli.train.recipe import parse_recipe
+from s5cli.train.recipe import recipe_of
 from s5cli.weights import checkpoint
 
 RECIPE = """
@@ -67,7 +68,7 @@ def test_two_steps_make_a_file_that_loads_strictly(loss, material, tmp_path, mon
 
 
 def recipe(**changed):
-    return replace(parse_recipe("tiny", RECIPE), **changed)
+    return replace(recipe_of("tiny", tomllib.loads(RECIPE)), **changed)
 
 
 def test_mistakes_of_a_recipe():
