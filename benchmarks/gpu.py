@@ -34,7 +34,7 @@ from s5cli.api import LoadedSystem
 from s5cli.knobs import setting
 from s5cli.nn.core import core_of, lower
 from s5cli.nn.m2d import M2DConfig, M2DTagger1ch, M2DTagger4ch
-from s5cli.nn.resunet import ResUNetConfig
+from s5cli.nn.unet import ResUNetConfig
 from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
 from s5cli.scene import RATE_HZ, Bools, Queries, Scene, Stems

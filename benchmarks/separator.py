@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from benchmarks.measure import compared, error, interleaved, machine, peak_gb
 from benchmarks.plain import PlainResUNetK
 from s5cli.nn.core import core_of, lower
-from s5cli.nn.resunet import ResUNetConfig, ResUNetK
+from s5cli.nn.resunet import ResUNetK
+from s5cli.nn.unet import ResUNetConfig
 from s5cli.scene import RATE_HZ
 from s5cli.weights import build, fetch
 from s5cli.weights.registry import registry

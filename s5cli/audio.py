@@ -18,14 +18,13 @@ import soundfile
 import soxr
 
 from s5cli.errors import InputError, OutputError, UsageError
-from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene
+from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene, Subtype
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Samples = npt.NDArray[np.float32]
 ChannelOrder = Literal["acn", "fuma"]
-Subtype = Literal["PCM_16", "PCM_24", "FLOAT"]
 FileFormat = Literal["wav", "flac"]
 Warn = Callable[[str], None]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from s5cli.audio import Subtype
-
 
 RATE_HZ = 32_000
 N_CHANNELS = 4
@@ -33,6 +31,9 @@ Bools = npt.NDArray[np.bool_]
 Waveforms = npt.NDArray[Any]
 """[b, s], one waveform [t] in each place: a flow moves them about and never looks inside. Tensors, or in a tuner's
 replay the numbers under which it remembers them."""
+
+Subtype = Literal["PCM_16", "PCM_24", "FLOAT"]
+"""Sample formats of stems."""
 
 EMPTY = -1
 """The class index of an unused slot."""

@@ -9,7 +9,7 @@ import torch
 from benchmarks import gpu, separator
 from benchmarks.measure import Round, compared
 from benchmarks.plain import PlainResUNetK
-from s5cli.nn.resunet import ResUNetConfig
+from s5cli.nn.unet import ResUNetConfig
 
 
 def test_the_plain_form_says_the_same():

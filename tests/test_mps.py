@@ -13,7 +13,8 @@ from s5cli.errors import UsageError
 from s5cli.nn import body_tagger
 from s5cli.nn.body_tagger import BodyTagger, BodyTaggerConfig
 from s5cli.nn.m2d import M2DConfig, M2DTagger4ch
-from s5cli.nn.resunet import ResUNetConfig, ResUNetK
+from s5cli.nn.resunet import ResUNetK
+from s5cli.nn.unet import ResUNetConfig
 from s5cli.steps.step import wide
 from s5cli.weights.device import resolve_device
 

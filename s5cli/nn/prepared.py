@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s5cli.nn.resunet import LEVELS, DecoderBlock, ResBlock, UNet
+from s5cli.nn.unet import LEVELS, DecoderBlock, ResBlock, UNet
 
 _SLOPE = 0.01
 _HALO = 2  # frames that two 3×3 convolutions read beyond a strip

@@ -17,6 +17,7 @@ import soundfile
 
 from s5cli.api import LoadedSystem, check_stems
 from s5cli.audio import (
+from s5cli.scene import Subtype
     MIN_DURATION_S,
     ChannelOrder,
     Samples,

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from s5cli import official
 from s5cli.api import queries_of
-from s5cli.audio import FileFormat, Subtype, check_format, opened
+from s5cli.audio import FileFormat, check_format, opened
 from s5cli.dataset import SUFFIXES
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import CLASSES, index_of, listed
@@ -19,6 +19,7 @@ from s5cli.run.record import RUN_FILE, STAGES
 from s5cli.run.staging import staging
 from s5cli.run.stitch import SHORTEST_WINDOW_S
 from s5cli.run.windows import is_long
+from s5cli.scene import Subtype
 
 LONGEST_NAME = 255  # bytes, of a file on most file systems
 MANIFEST_NAME = "manifest.jsonl"

@@ -17,9 +17,9 @@ import soundfile
 import soxr
 
 from s5cli import audio
-from s5cli.audio import ChannelOrder, Samples, Subtype, Warn
+from s5cli.audio import ChannelOrder, Samples, Warn
 from s5cli.errors import InputError, OutputError
-from s5cli.scene import N_CHANNELS, RATE_HZ
+from s5cli.scene import N_CHANNELS, RATE_HZ, Subtype
 
 BLOCK_SAMPLES = 1 << 18  # at once, some 8 s
 SAMPLE_BYTES: dict[Subtype, int] = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}

@@ -13,7 +13,7 @@ import numpy as np
 
 from s5cli import official
 from s5cli.api import LoadedSystem, answered, check_answer
-from s5cli.audio import FileFormat, Samples, Subtype
+from s5cli.audio import FileFormat, Samples
 from s5cli.errors import InputError, S5Error
 from s5cli.labels import N_SLOTS
 from s5cli.rules.gate import energy_db
@@ -22,7 +22,7 @@ from s5cli.run.record import ClipReport, StemReport, WindowReport, residual_file
 from s5cli.run.sounding import blocks_of, sounding_s
 from s5cli.run.spans import Recording, StemFile, announced_samples, survey
 from s5cli.run.stitch import Evidence, Windows
-from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene, Stem
+from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene, Stem, Subtype
 from s5cli.trace import ClipTrace
 
 

@@ -20,7 +20,8 @@ from s5cli import official
 from s5cli.adapters.slots import label_vectors
 from s5cli.adapters.tracks import softmax
 from s5cli.labels import CLASSES, SILENCE
-from s5cli.nn.resunet import ResUNetConfig, ResUNetK
+from s5cli.nn.resunet import ResUNetK
+from s5cli.nn.unet import ResUNetConfig
 from s5cli.rules.slots import official_slots
 from s5cli.scene import EMPTY, Tags
 from tests.golden import test_capi_sdri, test_efficientat, test_m2d, test_mini_e2e, test_resunet

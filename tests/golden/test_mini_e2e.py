@@ -17,7 +17,8 @@ from s5cli.adapters.tracks import TrackTagger
 from s5cli.audio import read_audio, read_scene, write_stem
 from s5cli.knobs import setting
 from s5cli.nn.m2d import M2DConfig, M2DTagger1ch
-from s5cli.nn.resunet import ResUNetConfig, ResUNetK
+from s5cli.nn.resunet import ResUNetK
+from s5cli.nn.unet import ResUNetConfig
 from s5cli.official import DevClip, DevResults, EvalClip, EvalResults, EvalStem, read_sources, stem_file_name
 from s5cli.scene import RATE_HZ, Scene, Stem
 from s5cli.score.metric import ClipScore

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from s5cli.nn.resunet import ResUNetConfig, ResUNetK, shift_places
+from s5cli.nn.resunet import ResUNetK
+from s5cli.nn.unet import ResUNetConfig, shift_places
 from tests.golden.golden import Model, label_vector, models, models_and_cases
 
 

@@ -5,8 +5,9 @@ import torch
 
 from s5cli.nn.ears import Ears
 from s5cli.nn.efficientat import EfficientAT, EfficientATConfig, mel_position
-from s5cli.nn.resunet import ResUNetConfig, ResUNetK
+from s5cli.nn.resunet import ResUNetK
 from s5cli.nn.share import Field, Refine, others
+from s5cli.nn.unet import ResUNetConfig
 from tests.nn.test_share import CONFIG, query_of
 
 RATE_HZ = 32_000

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from s5cli.nn import prepared
-from s5cli.nn.resunet import ResUNetConfig, ResUNetK
+from s5cli.nn.resunet import ResUNetK
+from s5cli.nn.unet import ResUNetConfig
 
 WIDTHS = (4, 6, 8, 8, 10, 10)
 POLAR = ResUNetConfig(widths=WIDTHS, condition_width=16)

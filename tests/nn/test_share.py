@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from s5cli.nn.resunet import ResUNetConfig, ResUNetK
+from s5cli.nn.resunet import ResUNetK
 from s5cli.nn.share import ShareHead, repetitions
+from s5cli.nn.unet import ResUNetConfig
 
 CONFIG = ResUNetConfig(
     widths=(8, 8, 8, 8, 8, 8), condition_width=16, hop_samples=512, patch_frames=2, patch_bins=4,

@@ -11,7 +11,8 @@ from s5cli.adapters.tracks import TrackTagger
 from s5cli.knobs import setting
 from s5cli.labels import CLASSES
 from s5cli.nn.m2d import M2DConfig, M2DTagger1ch, M2DTagger4ch
-from s5cli.nn.resunet import ResUNetConfig, ResUNetK
+from s5cli.nn.resunet import ResUNetK
+from s5cli.nn.unet import ResUNetConfig
 from s5cli.scene import EMPTY, Queries, Scene
 from s5cli.systems.tagging_driven import TaggingDriven
 from tests.systems.tones import N_SAMPLES, Tone, clips_of, frequency_hz, numbers_of, parts, scene_of, summary, tones_of

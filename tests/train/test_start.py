@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from s5cli.nn.efficientat import EfficientAT, EfficientATConfig
-from s5cli.nn.resunet import ResUNetConfig, ResUNetK
+from s5cli.nn.resunet import ResUNetK
+from s5cli.nn.unet import ResUNetConfig
 from s5cli.train.recipe import recipe_of
 from s5cli.train.start import began_as, initial_network, initial_paths
 from s5cli.weights.fetch import Access

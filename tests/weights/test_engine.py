@@ -12,7 +12,8 @@ from s5cli.errors import UsageError
 from s5cli.nn.body_tagger import BodyTagger, BodyTaggerConfig
 from s5cli.nn.core import core_of, lower, replace
 from s5cli.nn.m2d import M2DConfig, M2DTagger1ch, M2DTagger4ch
-from s5cli.nn.resunet import ResUNetConfig, ResUNetK
+from s5cli.nn.resunet import ResUNetK
+from s5cli.nn.unet import ResUNetConfig
 from s5cli.scene import Queries, Scene
 from s5cli.weights import engine, onnx
 
