@@ -17,11 +17,9 @@ import soundfile
 
 from s5cli.api import LoadedSystem, check_stems
 from s5cli.audio import (
-from s5cli.scene import Subtype
     MIN_DURATION_S,
     ChannelOrder,
     Samples,
-    Subtype,
     blocks,
     check_channels,
     check_finite,
@@ -31,7 +29,7 @@ from s5cli.scene import Subtype
     opened,
 )
 from s5cli.errors import InputError, OutputError, UsageError
-from s5cli.scene import N_CHANNELS, RATE_HZ, Stem
+from s5cli.scene import N_CHANNELS, RATE_HZ, Stem, Subtype
 from s5cli.system import Streaming
 
 PORTION_SAMPLES = 1_600  # 50 ms
