@@ -1,4 +1,4 @@
-"""A system in Python: `s5cli.load("tagging-driven-compact")` gives a callable for files, arrays and tensors."""
+"""A system in Python: `s5cli.load()` gives a callable for files, arrays and tensors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from s5cli.weights.build import Provenance
 
-DEFAULT_SYSTEM = "tagging-driven-compact"
+DEFAULT_SYSTEM = "baseline-compact"  # the best of the embedded ones on held-out recordings (docs/compact.md)
 
 Mixture: TypeAlias = "str | Path | Samples | Tensor"
 Mixtures: TypeAlias = "list[Any] | tuple[Any, ...]"

@@ -102,11 +102,21 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def examples_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `s5 separate` makes of the examples with the default system on the CPU; read-only."""
+    """What `s5 separate` makes of the examples with the tagging-driven system on the CPU; read-only."""
     return made_once(tmp_path_factory, "examples_run", separate_examples) / "run"
 
 
 def separate_examples(folder: Path) -> None:
     from s5cli.cli import exit_code
 
-    assert exit_code(["separate", str(EXAMPLES), "-o", str(folder / "run"), "--device", "cpu"]) == 0
+    line = [
+        "separate",
+        str(EXAMPLES),
+        "-o",
+        str(folder / "run"),
+        "--device",
+        "cpu",
+        "--system",
+        "tagging-driven-compact",
+    ]
+    assert exit_code(line) == 0

@@ -44,7 +44,7 @@ def separate(
     ] = False,
     system: Annotated[
         str, SYSTEM(metavar="NAME", help="One of `s5 systems`.")
-    ] = "tagging-driven-compact",  # api.DEFAULT_SYSTEM, whose module needs numpy
+    ] = "baseline-compact",  # api.DEFAULT_SYSTEM, whose module needs numpy
     labels: Annotated[
         str | None, SYSTEM(metavar="A,B,C", help="Separate these classes, whatever the taggers think: Speech,Speech.")
     ] = None,
