@@ -243,7 +243,7 @@ def test_the_default_system_separates_what_it_is_asked_for():
     stems = separator(audio, labels=["Speech", "Speech", "Dishes"])
     assert [stem.label for stem in stems] == ["Speech", "Speech", "Dishes"]
     assert all(stem.audio.shape == (32_000,) and stem.audio.isfinite().all() for stem in stems)
-    assert all(0 <= stem.numbers["support"] <= 1 for stem in stems)
+    assert [stem.confidence for stem in stems] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("n_samples", [3200, 3201, 16_000])

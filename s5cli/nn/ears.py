@@ -5,6 +5,7 @@ that it is used on, so its clues are as good there as here.
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +57,7 @@ class Ears(nn.Module):
         stages, grids = self.seen(waveform), (grid, patch_samples, band_hz)
         looked = {number: self.looks[str(number)](self.norms[str(number)](seen)) for number, seen in stages.items()}
         maps = torch.stack([self.placed(look, _STAGES[number], *grids) for number, look in looked.items()]).sum(dim=0)
-        with torch.autocast(waveform.device.type, enabled=False):
+        with full_precision(waveform.device.type):
             sounds = self.sounds(self.body[-1](stages[_LAST].float()).mean(dim=2))
         return Clues(maps, between(sounds, hops(grid[0], patch_samples, waveform.device) / _STAGES[_LAST], 2))
 
@@ -70,7 +71,7 @@ class Ears(nn.Module):
     @torch.no_grad()
     def seen(self, waveform: Tensor) -> dict[int, Tensor]:
         """Maps [b, c, mel, n] of the stages."""
-        with torch.autocast(waveform.device.type, enabled=False):
+        with full_precision(waveform.device.type):
             level = waveform.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
             maps = self.to_mel((waveform * (_LEVEL / level)).float())[:, None]
             x, stages = maps.contiguous(memory_format=torch.channels_last), {}
@@ -92,6 +93,11 @@ class Ears(nn.Module):
 def hops(patches: int, patch_samples: int, device: torch.device) -> Tensor:
     """Where patches of two frames are centred, in the body's hops."""
     return (torch.arange(patches, device=device) + 0.25) * (patch_samples / HOP_SAMPLES)
+
+
+def full_precision(device: str) -> AbstractContextManager[object]:
+    """No autocast, on devices that have it: the logarithm of a mel map needs all bits."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def ears_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

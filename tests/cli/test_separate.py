@@ -250,14 +250,15 @@ def test_the_default_system_writes_the_official_layout(s5, out):
         assert (info.frames, info.samplerate, info.channels, info.subtype) == (320_000, 32_000, 1, "PCM_16")
     assert done.out.count(" · named · ") == 3
     run = json.loads((out / "run.json").read_text())
-    assert run["system"] == "tagging-driven-compact-3"
-    assert {part["part"] for part in run["weights"]} == {"tagger_1ch", "tagger_4ch", "separator_a", "separator_b"}
+    assert run["system"] == DEFAULT_SYSTEM
+    assert {part["part"] for part in run["weights"]} == {"tagger", "separator"}
     assert all(len(part["sha256"]) == 64 and part["licence"] == "cc-by-4.0" for part in run["weights"])
 
 
-def test_the_default_system_tells_what_became_of_every_proposal(s5, tmp_path, out):
+def test_the_flagship_tells_what_became_of_every_proposal(s5, tmp_path, out):
     write_tones(tmp_path / "mix.wav", LOW_HZ, HIGH_HZ, n_samples=32_000)
-    done = s5("separate", tmp_path / "mix.wav", "-o", out, "--json", "--explain")
+    line = ("separate", tmp_path / "mix.wav", "-o", out, "--system", "tagging-driven-compact", "--json", "--explain")
+    done = s5(*line)
     clip = json.loads(done.out)["clips"][0]
     assert len(clip["queries"]) >= 3, "each tagger proposes three times, at most three pairs"
     dropped = [query for query in clip["queries"] if query["reported"] is None]

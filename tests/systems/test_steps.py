@@ -5,7 +5,7 @@ from pathlib import Path
 
 import s5cli.steps
 
-NO_RULES = {"energy_db", "BothTags"}  # a ratio in dB, and a record of what two taggers said
+NO_RULES = {"energy_db", "BothTags", "Bridged"}  # a ratio in dB, and records of what taggers said and a rule made of it
 
 
 def test_steps_use_nothing_of_the_rules_but_a_measure_and_a_record():
