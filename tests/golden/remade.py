@@ -24,7 +24,7 @@ from s5cli.nn.resunet import ResUNetK
 from s5cli.nn.unet import ResUNetConfig
 from s5cli.rules.slots import official_slots
 from s5cli.scene import EMPTY, Tags
-from tests.golden import test_capi_sdri, test_efficientat, test_m2d, test_mini_e2e, test_resunet
+from tests.golden import test_capi_sdri, test_efficientat, test_m2d, test_mini_e2e, test_resunet, test_sr_corrnet
 from tests.golden.golden import OWN, label_vector, recipe
 from tests.score.whole import dataset_score
 
@@ -67,6 +67,7 @@ def write_all(folder: Path, models: Sequence[str] = MODELS) -> None:
     for name in models:
         write_model(folder, name)
     write_front_end(folder)
+    write_filters(folder)
     write_slot_order(folder / "s5_order.golden.json")
     write_metric(folder / "capi_sdri.golden.json")
     write_run(folder / "mini_e2e")
@@ -110,6 +111,23 @@ def write_front_end(folder: Path) -> None:
         cases[case], numbers[f"{case}/mel_slice"] = {"clips": clips, "mel_shape": shape}, mel.numpy()
     write_json(folder / "efficientat_mn04.golden.json", {"cases": cases})
     np.savez(folder / "efficientat_mn04.golden.npz", **numbers)
+
+
+def write_filters(folder: Path) -> None:
+    """SR-CorrNet: cases of both configurations in one file."""
+    found, cases = {}, [
+        {"tag": "long", "config": "b", "seed": 971, "n_samples": 2500, "salt": SALT},
+        {"tag": "short", "config": "a", "seed": 972, "n_samples": 3000, "salt": SALT},
+    ]  # fmt: skip
+    for case in cases:
+        state = test_sr_corrnet.state_of(case)["state"]
+        case["weights_digest"] = recipe.weights_digest(recipe.make_weights(state, SALT))
+        network = test_sr_corrnet.network_of(case)
+        clip = recipe.make_clip(case["seed"], case["n_samples"], n_channels=network.config.channels)
+        with torch.inference_mode():
+            numbers = test_sr_corrnet.quantities(network, torch.from_numpy(clip))
+        found |= {f"{case['tag']}.{name}": value.resolve_conj().numpy() for name, value in numbers.items()}
+    np.savez(folder / test_sr_corrnet.NPZ, meta=json.dumps({"cases": cases}), **found)
 
 
 def write_slot_order(path: Path) -> None:

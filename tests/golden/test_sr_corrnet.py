@@ -12,14 +12,16 @@ import torch
 
 from s5cli.nn.sr_corrnet import SRCorrNet, SRCorrNetConfig
 from s5cli.nn.taps import compressed, correlations
-from tests.golden.golden import golden_file, load_json, load_npz, recipe, state_file
+from tests.golden.golden import golden_dir, golden_file, load_json, load_npz, recipe, state_file
 
 NPZ = "sr_corrnet.golden.npz"
 TOLERANCE = 5e-5
 
 
 def cases() -> list[dict]:
-    return json.loads(str(load_npz(golden_file(NPZ))["meta"]))["cases"]
+    """Those of the file; without it one that fails once it is read."""
+    path = golden_dir() / NPZ
+    return json.loads(str(load_npz(path)["meta"]))["cases"] if path.is_file() else [{"tag": "no-case"}]
 
 
 def state_of(case: dict) -> dict:
@@ -78,6 +80,7 @@ def quantities(network: SRCorrNet, waveform: torch.Tensor) -> dict[str, torch.Te
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case["tag"])
 def test_golden(case):
+    golden_file(NPZ)
     network = network_of(case)
     clip = torch.from_numpy(recipe.make_clip(case["seed"], case["n_samples"], n_channels=network.config.channels))
     golden = {
@@ -96,6 +99,7 @@ def test_golden(case):
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case["tag"])
 def test_names_are_those_of_the_release(case):
     """With the blind split and a fold of 1; θ of the rotary positions is computed."""
+    golden_file(NPZ)
     document = state_of(case)
     stored = {name: tuple(entry["shape"]) for name, entry in document["state"].items() if not entry.get("constant")}
     with torch.device("meta"):

@@ -1,6 +1,7 @@
 """Training of the self-guided systems: real short runs of every task, chained through a registry of the user's own."""
 
 import json
+import tomllib
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from s5cli.synth.settings import SceneSettings
 from s5cli.train import self_guided
 from s5cli.train.data import ExampleSettings
 from s5cli.train.loop import check
-from s5cli.train.recipe import parse_recipe
+from s5cli.train.recipe import recipe_of
 from s5cli.weights import checkpoint, registry
 from s5cli.weights.build import load_network
 from s5cli.weights.fetch import trained_path
@@ -112,7 +113,7 @@ def test_losses_of_2025(place, material, capsys):
 
 
 def test_what_a_task_needs_is_asked_before_it_begins(place, library):
-    recipe = parse_recipe("tse", EXTRACTION + f"[config]\n{SIZES}{REST}")
+    recipe = recipe_of("tse", tomllib.loads(EXTRACTION + f"[config]\n{SIZES}{REST}"))
     with pytest.raises(UsageError, match="must name the part that is its separator"):
         check(recipe, recipe.build())
     unknown = replace(recipe, options={"separator": "tiny-uss", "seperation": 1})
@@ -120,7 +121,7 @@ def test_what_a_task_needs_is_asked_before_it_begins(place, library):
         check(unknown, recipe.build())
     with pytest.raises(NeedsTrainingError, match="s5 train uss"):
         check(replace(recipe, options={"separator": "tiny-uss"}), recipe.build())
-    named = parse_recipe("uss", UNIVERSAL + f"[config]\n{SIZES}{NAMED}{REST}")
+    named = recipe_of("uss", tomllib.loads(UNIVERSAL + f"[config]\n{SIZES}{NAMED}{REST}"))
     with pytest.raises(UsageError, match="must name the part that is its semantic"):
         check(named, named.build())
 

@@ -127,7 +127,9 @@ def test_a_file_in_place_of_a_download(tmp_path: Path) -> None:
     tagger = write_hollow(tmp_path / "tagger.ckpt", M2DTagger1ch)
     separator = write_hollow(tmp_path / "separator.ckpt", ResUNetK)
     said = s5("weights", "add", "m2dat-1c", str(tagger)).stdout
-    assert re.fullmatch(r"added file m2dat-1c: M2DTagger1ch, [\d,]+ numbers in 179 tensors, .*, sha256 \w{64}\n", said)
+    assert re.fullmatch(
+        r"added file m2dat-1c: M2DFrames, M2DTagger1ch, [\d,]+ numbers in 179 tensors, .*, sha256 \w{64}\n", said
+    )
     said = s5("download", "baseline-1ch", "--offline", "--file", f"resunetk={separator}").stdout
     assert said.count("present") == 2
     assert s5("weights", "path", "resunetk").stdout.strip() == str(separator)
