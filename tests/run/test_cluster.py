@@ -132,10 +132,11 @@ def assert_finished(clips: Path, out: Path) -> None:
         together(clips, out, labels=("Speech",))
 
 
-def test_examples_on_the_default_system(tmp_path):
+def test_examples_on_the_flagship(tmp_path):
     """Names, labels and decisions the same, waveforms within one 16-bit step; thresholds of a file arrive too."""
     (tmp_path / "own.toml").write_text("[knobs]\nenergy_db = -14.0\n")
     common = ["separate", EXAMPLES, "--batch-size", "2", "--thresholds", tmp_path / "own.toml", "--device", "cpu"]
+    common += ["--system", "tagging-driven-compact"]
     cluster = ["--cluster", "ray", "--cluster-workers", "1"]
     for folder, more in (("alone", []), ("together", cluster)):
         assert exit_code([str(arg) for arg in (*common, "-o", tmp_path / folder, *more)]) == 0
