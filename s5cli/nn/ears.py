@@ -1,7 +1,7 @@
 """Clues for a separator from a tagger that has heard AudioSet: what sounds when, and maps of what it sees.
 
-All but the body's last layer is frozen: it has heard neither the recordings that a separator learns from nor those
-that it is used on, so its clues are as good there as here.
+All but the body's last layer is frozen: it never learns from the recordings that a separator learns from, so that its
+maps are as good on others.
 """
 
 from collections.abc import Mapping
