@@ -134,6 +134,35 @@ def of_file(path: Path, channel_order: ChannelOrder) -> Iterator[Samples]:
             n_read += samples.shape[1]
 
 
+def of_device(name: str, channel_order: ChannelOrder, tell: Callable[[str], None]) -> Iterator[Samples]:
+    """Portions of a sound device's first four channels, until whoever asks for them stops.
+
+    `name` is a number or a part of a name of `python -m sounddevice`; empty means the machine's default input. `tell`
+    hears of samples that the machine lost because nobody fetched them in time.
+
+    Raises:
+        UsageError: the package or PortAudio is missing, or no such device gives four channels at 32 kHz.
+        InputError: samples that are not finite or absurdly loud.
+    """
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        advice = "pip install 's5cli[live]', and the system's PortAudio library (on Debian libportaudio2)"
+        raise UsageError(f"no sound device can be asked ({error}); {advice}") from error
+    n_read, device = 0, int(name) if name.isdecimal() else name or None
+    try:
+        with sounddevice.InputStream(RATE_HZ, PORTION_SAMPLES, device, N_CHANNELS, "float32", latency="high") as stream:
+            while True:
+                samples, lost = stream.read(PORTION_SAMPLES)
+                if lost:
+                    tell(f"{n_read / RATE_HZ:.2f} s  the sound device lost samples here")
+                yield checked(samples.T, f"sound device {name!r}", channel_order, n_read)
+                n_read += PORTION_SAMPLES
+    except (sounddevice.PortAudioError, ValueError) as error:
+        advice = "`python -m sounddevice` lists devices and their channels"
+        raise UsageError(f"sound device {name!r}: {error}; {advice}") from error
+
+
 def checked(samples: Samples, source: str, channel_order: ChannelOrder, n_before: int) -> Samples:
     """A portion in W, Y, Z, X order."""
     check_finite(samples, source, RATE_HZ, n_before)
