@@ -49,7 +49,7 @@ def replace(core: nn.Module, forward: Callable[..., Tensor]) -> None:
     core.forward = forward
 
 
-def compile_core(core: nn.Module, backend: str = "inductor") -> None:
+def compile_core(core: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
     """Has PyTorch compile a core when it is first called.
 
     The first length and batch size are compiled as they are. When another comes, code for any length is compiled once

@@ -1,10 +1,12 @@
 """Networks compute the same with fewer bits, nearly, and in another engine; what cannot be had is refused."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.backends.debugging import aot_eager
 
 from s5cli.adapters.slots import SlotSeparator
 from s5cli.adapters.tracks import TrackTagger
@@ -123,23 +125,46 @@ def test_fewer_bits_change_little_in_self_guided_systems(name):
     assert torch.bfloat16 in {parameter.dtype for parameter in core_of(network).parameters()}
 
 
+@pytest.fixture
+def compiled():
+    """Compiles cores to what a compiler is handed, run by PyTorch's own kernels; and the graphs that it was handed."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return aot_eager(graph, inputs)
+
+    return partial(compile_core, backend=backend), graphs
+
+
 @pytest.mark.parametrize("name", ["universal separator", "stem classifier"])
-def test_compiled_networks_say_the_same(name):
-    """Traced and run by PyTorch's own kernels, which is what a compiler is handed; also of another length."""
+def test_compiled_networks_say_the_same(name, compiled):
     network, given = self_guided(name)
-    longer = [torch.cat([one, one[..., :1234]], dim=-1) for one in given]
-    expected = [heard(network, clip) for clip in (given, longer)]
-    compile_core(core_of(network), backend="aot_eager")
-    for clip, answer in zip((given, longer), expected, strict=True):
-        torch.testing.assert_close(heard(network, clip), answer, rtol=0, atol=1e-5 * answer.abs().max().item())
+    expected, (compile_it, graphs) = heard(network, given), compiled
+    compile_it(core_of(network))
+    torch.testing.assert_close(heard(network, given), expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    assert graphs
 
 
-def test_a_compiled_separator_says_the_same():
-    network = network_of("compact separator")
+def test_a_compiled_tagger_says_the_same_of_any_length(compiled):
+    """With one code for all but the first length and batch."""
+    network, (compile_it, graphs) = network_of("M2D, 1 channel"), compiled
+    clips = [noise(n_samples, 1)[:, None][:n] for n_samples, n in ((20_000, 2), (40_000, 3), (70_001, 4))]
+    with torch.inference_mode():
+        expected = [network(clip) for clip in clips]
+        compile_it(core_of(network))
+        for clip, answer in zip(clips, expected, strict=True):
+            torch.testing.assert_close(network(clip), answer, rtol=0, atol=1e-5)
+    assert len(graphs) == 2
+
+
+def test_a_compiled_separator_says_the_same(compiled):
+    network, (compile_it, graphs) = network_of("compact separator"), compiled
     adapter = adapter_of(network)
     expected = answers(adapter, 20_000)
-    compile_core(core_of(network), backend="aot_eager")
+    compile_it(core_of(network))
     np.testing.assert_allclose(answers(adapter, 20_000), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    assert len(graphs) == 1
 
 
 def test_without_a_compiler_nothing_is_compiled(monkeypatch, tmp_path):
