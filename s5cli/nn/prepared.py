@@ -110,7 +110,7 @@ class FoldedDecoder(nn.Module):
 
 def in_strips(x: Tensor, run: Callable[[int, int | None], Tensor]) -> Tensor:
     """`run(low, high)` for all frames of maps like `x` [b, c, n, f], on a CPU in strips of an even number of frames."""
-    if x.device.type != "cpu" or torch.onnx.is_in_onnx_export():
+    if x.device.type != "cpu" or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
         return run(0, None)
     n, out = x.shape[2], x
     size = max(8, _STRIP_BYTES // (x[:, :, 0].numel() * x.itemsize) // 2 * 2)

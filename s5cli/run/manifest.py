@@ -57,6 +57,7 @@ class Fingerprint:
     residual: bool = False
     file_format: str = "wav"
     first_order: bool = False
+    compiled: bool = False
 
     @classmethod
     def of(cls, loaded: LoadedSystem, options: Options) -> Fingerprint:
@@ -76,6 +77,7 @@ class Fingerprint:
             residual=options.residual,
             file_format=options.file_format,
             first_order=loaded.first_order,
+            compiled=loaded.compiled,
         )
 
     def to_json(self) -> dict[str, Any]:

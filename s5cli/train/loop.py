@@ -117,6 +117,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, network: nn.Module, fabric: Fabric, options: RunOptions) -> None:
         self.recipe, self.fabric, self.options, self.task = recipe, fabric, options, task_of(recipe.task)
+        self.task.folder = options.folder
         freeze(network, recipe.trainable)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPUs
         s = recipe.schedule

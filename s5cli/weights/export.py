@@ -41,8 +41,8 @@ def _export_part(part: PartEntry, weights: Path, target: Path) -> dict[str, Any]
 
     network, adapter = build.ready(part, weights)
     core = core_of(network)
-    if core is None:
-        raise UsageError(f"part {part.name!r} cannot be exported: {type(network).__name__} names no core")
+    if core is None or not onnx.can_hold(core):
+        raise UsageError(f"part {part.name!r} cannot be exported: {type(network).__name__} has no core for it")
     onnx.export(core, adapter, target)
     return {
         "network": part.network,

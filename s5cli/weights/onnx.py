@@ -26,6 +26,11 @@ WHEELS = ("onnxruntime", "onnxruntime-gpu")
 LENGTHS_S = (1, 2)  # of the noise that a core is traced with; the axes in which its inputs differ may have any length
 
 
+def can_hold(core: nn.Module) -> bool:
+    """Whether a file can hold what a core computes."""
+    return bool(getattr(core, "for_onnx", True))
+
+
 def cached(core: nn.Module, part: Part, weights: Path, name: str) -> Path:
     """The file of a core in the cache, made where it is not there."""
     made_of = [hashes.sha256_of(weights)[:16], __version__, version("torch")]

@@ -297,6 +297,15 @@ def test_a_batch_speaks_both_languages(library):
     assert not batch.targets[~used].any()
 
 
+def test_scenes_come_round_again(library):
+    dataset = Scenes(SCENES, library, ExampleSettings(seed=1, scenes=2))
+    first, second, third = dataset[0], dataset[1], dataset[2]
+    assert all(torch.equal(one, other) for one, other in zip(first, third, strict=True))
+    assert not torch.equal(first[0], second[0])
+    with pytest.raises(UsageError, match=r"scenes is -1; give how many"):
+        ExampleSettings(scenes=-1)
+
+
 def test_a_stem_is_one_target_and_a_rest(library):
     import numpy as np
 
