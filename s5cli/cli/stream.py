@@ -28,6 +28,7 @@ def stream(
     """Separate a recording while it goes on; Ctrl-C ends it and finishes the files."""
     import signal
     import sys
+    from contextlib import suppress
     from io import FileIO
 
     from s5cli import api
@@ -35,7 +36,7 @@ def stream(
     from s5cli.knobs import read_options
     from s5cli.run import live, plan
 
-    if recording == "-" and sys.stdin.isatty():
+    if recording == "-" and (sys.stdin is None or sys.stdin.isatty()):
         raise UsageError("s5 stream waits for sound on standard input; pipe it in, such as `arecord … | s5 stream`")
     if Path(name).name != name:
         raise UsageError(f"--name {name!r} is no name of a file; give one without a folder")
@@ -54,9 +55,13 @@ def stream(
         signal.signal(signal.SIGINT, at_once)  # whoever asks twice does not want to wait
         incoming.stop()
 
+    def tell(line: str) -> None:
+        with suppress(OSError):  # nobody reads along any more; the recording goes on
+            print(line, file=sys.stderr)
+
     signal.signal(signal.SIGINT, end)
     try:
         chosen = tuple(plan.parse_labels(labels))
-        print(live.record(loaded, chosen, incoming, out, name, subtype, lambda line: print(line, file=sys.stderr)))
+        print(live.record(loaded, chosen, incoming, out, name, subtype, tell))
     finally:
         signal.signal(signal.SIGINT, at_once)

@@ -68,6 +68,6 @@ def start(
     if engine == "onnx":
         from s5cli.weights import onnx
 
-        replace(core, onnx.Session(onnx.cached(core, part, weights, name), place, precision == "tf32"))
+        replace(core, onnx.session(core, part, weights, name, place, precision == "tf32"))
     else:
         lower(core, torch.bfloat16 if precision == "bf16" else torch.float16)

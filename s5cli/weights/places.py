@@ -50,8 +50,9 @@ def make_folder(folder: Path) -> Path:
 
 def unwritable(path: Path, error: OSError) -> OutputError:
     """The error that says what to do where a file cannot be written."""
-    moved = "move the folders with S5_CACHE_DIR, S5_DATA_DIR and S5_CONFIG_DIR"
-    return OutputError(f"cannot write to {path} ({error.strerror or error}); {moved}")
+    is_own = any(folder in (path, *path.parents) for folder in (cache_dir(), data_dir(), config_dir()))
+    advice = "move the folders with S5_CACHE_DIR, S5_DATA_DIR and S5_CONFIG_DIR" if is_own else "give another folder"
+    return OutputError(f"cannot write to {path} ({error.strerror or error}); {advice}")
 
 
 @contextmanager
