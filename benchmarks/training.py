@@ -34,7 +34,7 @@ class Step:
     def exercise(self, scene: Scene) -> None:
         network, n_samples = self.network, scene.audio.shape[-1]
         spectrum = network.analyse(scene.audio.expand(self.batch_size, -1, -1))
-        maps, clues = network.mixture_features(spectrum), None
+        maps, told = network.mixture_features(spectrum), ()
         if isinstance(network, TargetExtractor):
             enrolled = spectrum[:, :1].expand(-1, N_SLOTS, -1, -1)
             maps = torch.cat([maps, network.enrolment_features(enrolled, spectrum)], dim=1)
@@ -42,8 +42,8 @@ class Step:
             n_features = network.config.frame_features
             frames = (self.batch_size, N_SLOTS, n_samples // FRAME_HOP_SAMPLES, n_features)
             heard = torch.zeros(frames, device="meta") if n_features else None
-            clues = (network.clues, *network.clues.embed(classes, heard, maps.shape[2]))
-        network.spectra(network.objects(maps, clues), spectrum).abs().sum().backward()
+            told = network.clues(classes, heard, maps.shape[2])
+        network.spectra(network.objects(maps, told), spectrum).abs().sum().backward()
 
 
 def step_gb(recipe: Recipe, *, checkpointing: bool) -> float:

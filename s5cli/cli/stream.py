@@ -31,6 +31,7 @@ def stream(
     """Separate a recording while it goes on; Ctrl-C ends it and finishes the files."""
     import signal
     import sys
+    from contextlib import suppress
     from io import FileIO
 
     from s5cli import api
@@ -40,7 +41,7 @@ def stream(
 
     if recording != "-" and sound_device is not None:
         raise UsageError(f"either {recording} or --sound-device, not both")
-    if recording == "-" and sound_device is None and sys.stdin.isatty():
+    if recording == "-" and sound_device is None and (sys.stdin is None or sys.stdin.isatty()):
         advice = "pipe it in, such as `arecord … | s5 stream`, or name a --sound-device"
         raise UsageError(f"s5 stream waits for sound on standard input; {advice}")
     if Path(name).name != name:
@@ -50,7 +51,8 @@ def stream(
     )  # fmt: skip
 
     def tell(line: str) -> None:
-        print(line, file=sys.stderr)
+        with suppress(OSError):  # nobody reads along any more; the recording goes on
+            print(line, file=sys.stderr)
 
     if sound_device is not None:
         portions = live.of_device(sound_device, channel_order, tell)

@@ -101,7 +101,7 @@ def start(
 
         if not onnx.can_hold(core):
             raise UsageError(f"part {name!r} runs on the engine torch only: no ONNX file can hold what {kind} does")
-        replace(core, onnx.Session(onnx.cached(core, part, weights, name), place, precision == "tf32"))
+        replace(core, onnx.session(core, part, weights, name, place, precision == "tf32"))
     elif not is_plain:
         lower(core, torch.bfloat16 if precision == "bf16" else torch.float16)
     if compiled:

@@ -106,6 +106,23 @@ def _is_installed(wheel: str) -> bool:
         return False
 
 
+def session(core: nn.Module, part: Part, weights: Path, name: str, place: torch.device, tf32: bool) -> Session:
+    """A core in ONNX Runtime. A cached file that it cannot read is made again.
+
+    Raises:
+        UsageError: as `Session` and `export`.
+        OutputError: as `export`.
+    """
+    path = cached(core, part, weights, name)
+    try:
+        return Session(path, place, tf32)
+    except UsageError:
+        raise
+    except Exception:  # ONNX Runtime has many
+        path.unlink()
+        return Session(cached(core, part, weights, name), place, tf32)
+
+
 class Session:
     """A core's file in ONNX Runtime, called as the core itself: float32 tensors on one device in and out.
 

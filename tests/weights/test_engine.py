@@ -193,6 +193,20 @@ def test_onnx_runtime_says_the_same(name, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["core.onnx"]
 
 
+def test_a_cached_file_that_is_damaged_is_made_again(tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    monkeypatch.setenv("S5_CACHE_DIR", str(tmp_path))
+    network, weights = network_of("M2D, 1 channel"), tmp_path / "weights"
+    weights.write_bytes(b"as many as there are")
+    path = onnx.cached(core_of(network), adapter_of(network), weights, "tagger")
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:1000], b"not at all"):
+        path.write_bytes(damaged)
+        session = onnx.session(core_of(network), adapter_of(network), weights, "tagger", CPU, tf32=False)
+        assert session.names == ["in0"]
+        assert len(path.read_bytes()) == len(whole)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_silent_fall_back_to_the_cpu(tmp_path):
     pytest.importorskip("onnx")
