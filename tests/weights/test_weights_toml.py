@@ -74,8 +74,7 @@ def test_the_compact_separator_is_what_its_recipe_trains() -> None:
     part = KNOWN.parts["sr-corrnet-compact"]
     recipe = read_recipe("compact_label_queried")
     assert part.config == recipe.config
-    assert recipe.installs == part.file.name
-    assert part.file.trained_by == recipe.name
+    assert part.file.package == "queried_separator"
 
 
 def test_a_recipe_makes_the_file_that_names_it_out_of_those_before() -> None:
