@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import realpath  # unlike Path.resolve, it stands links that go in circles
@@ -83,7 +84,9 @@ def plan(inputs: Sequence[Path], out_dir: Path, options: Options) -> Job:
         _check_old(out_dir, clips, options.restart)
     except OSError as error:
         raise UsageError(f"{error.filename}: cannot be reached ({error.strerror}); give another path") from error
-    with staging(out_dir):
+    with staging(out_dir) as stage:
+        if stage.with_name(stage.name.upper()).exists():
+            check_spelling(clips)
         return Job(clips, out_dir, options)
 
 
@@ -149,6 +152,15 @@ def _named(paths: Iterable[Path]) -> dict[str, Path]:
     if not clips:
         raise UsageError("no recordings given")
     return clips
+
+
+def check_spelling(clips: Mapping[str, Path]) -> None:
+    """UsageError where file systems that take Á and á for one name, as macOS and Windows have, would mix up results."""
+    known: dict[str, Path] = {}
+    for name, path in clips.items():
+        other = known.setdefault(unicodedata.normalize("NFC", name).casefold(), path)
+        if other is not path:
+            raise UsageError(f"{other} and {path} would be written under one name there; rename one")
 
 
 def check_name(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -52,10 +53,11 @@ class Fold:
         >>> Fold.parse("2/4")
         Fold(number=2, count=4)
         """
-        number, _, count = text.partition("/")
-        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) and int(count) > 1):
-            raise UsageError(f"fold {text!r}: give which of how many, like 2/4")
-        return cls(int(number), int(count))
+        found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
+        fold = cls(*map(int, found.groups())) if found else cls(0, 0)
+        if not (1 <= fold.number <= fold.count > 1):
+            raise UsageError(f"fold {text[:40]!r}: give which of how many, like 2/4")
+        return fold
 
     def of(self, sources: Iterable[str]) -> frozenset[str]:
         """Its part of one label's sources; of a single source nothing."""

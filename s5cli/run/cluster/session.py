@@ -98,7 +98,7 @@ def check_reachable(address: str) -> None:
         raise UsageError(f"{address!r} is no address of a Ray cluster; give its head's host:port, auto or local")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise _nothing_at(address, error) from error
 
 
