@@ -76,7 +76,7 @@ app.command()(doctor.doctor)
 
 
 class Stopped(SystemExit):
-    """SIGINT or SIGTERM, unwinding so that nothing stays half-written.
+    """SIGINT, SIGTERM or SIGHUP, unwinding so that nothing stays half-written.
 
     Not KeyboardInterrupt: where that passes through `exec`, as in an import, the interpreter remembers it as unhandled
     and ends as if killed, whatever exit code it is given.
@@ -87,6 +87,8 @@ def main() -> None:
     """What `s5` does once its modules are there; `s5cli.__main__` is the entry point."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, _stop)
     sys.unraisablehook = _raise_again
     for console in (sys.stdout, sys.stderr):
         if isinstance(console, io.TextIOWrapper):  # else there is none

@@ -29,7 +29,7 @@ from s5cli.api import LoadedSystem
 from s5cli.errors import InputError, OutputError, UsageError
 from s5cli.run.content import Content, sha256_of
 from s5cli.run.plan import MANIFEST_NAME, Job, Options
-from s5cli.run.record import ClipReport
+from s5cli.run.record import STAGES, ClipReport
 
 N_CHECKERS = 4  # threads that read recordings again, which is waiting for a disk mostly
 SYNC_EVERY_S = 5.0
@@ -198,7 +198,7 @@ class Manifest:
         out_dir = self.path.parent
         for clip, files in self._past.writing.items():
             if not (out_dir / f"{clip}.json").exists():
-                yield from (out_dir / Path(file).name for file in files)
+                yield from (out_dir / file for file in files)
 
     def write_begin(self, clip: str, files: Iterable[str]) -> None:
         """The files of a clip, and those that they replace, are going to be touched.
@@ -304,7 +304,11 @@ def _is_foreign(content: Any) -> bool:
 
 
 def _is_name(file: object) -> bool:
-    return isinstance(file, str) and Path(file).name != "" and "\0" not in file
+    """Whether it is that of a clip's file: one in the folder itself, or in that of a stage."""
+    if not isinstance(file, str) or "\0" in file or Path(file).is_absolute():
+        return False
+    parts = Path(file).parts
+    return ".." not in parts and (len(parts) == 1 or (len(parts) == 3 and parts[0] == STAGES))
 
 
 def _contents(lines: Iterable[bytes]) -> Iterator[Any]:

@@ -171,7 +171,7 @@ def test_interrupted_while_modules_are_loaded(start, slow, tmp_path, monkeypatch
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupted_work_leaves_whole_clips_only(start, slow, tmp_path, sent, code):
     process = start(*slow)
     out = tmp_path / "out"
