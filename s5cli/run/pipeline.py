@@ -120,7 +120,7 @@ class Worker:
         fitted = self.fits
         while left:
             part = left[: self.fits]
-            at_once = self.fits if isinstance(part[0], LongRead) else len(part)
+            at_once = self._at_once(part)
             found = self._within_memory(part, at_once)
             if found is None and at_once > 1:
                 self.fits = at_once // 2
@@ -133,6 +133,12 @@ class Worker:
                 self.fits = fitted  # it says nothing about other clips
             yield from found
             left = left[len(part) :]
+
+    def _at_once(self, clips: Sequence[Read | LongRead]) -> int:
+        """All clips, or windows of a long recording: on the CPU one, as more take more memory and no less time."""
+        if not isinstance(clips[0], LongRead):
+            return len(clips)
+        return 1 if self.loaded.device == "cpu" else self.fits
 
     def _within_memory(self, clips: Sequence[Read | LongRead], at_once: int) -> Sequence[Outcome] | None:
         """None where memory runs out."""
