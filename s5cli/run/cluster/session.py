@@ -117,7 +117,7 @@ def _join(address: str) -> str:
     own = address == "local"
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        found = ray.init(
+        found: Any = ray.init(
             address,
             object_store_memory=STORE_BYTES if own else None,
             include_dashboard=False if own else None,
