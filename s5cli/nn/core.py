@@ -58,7 +58,7 @@ def compile_core(core: nn.Module, backend: str | Callable[..., Any] = "inductor"
     a name, is compiled method by method, which takes less time where like blocks follow one another.
 
     CUDA graphs (mode "reduce-overhead") are not used: PyTorch keeps them thread by thread, and a run on several
-    devices has threads; and each length would hold memory of its own. `benchmarks/gpu.py` measures what they would gain.
+    devices has threads; and each length would hold memory of its own. `benchmarks/gpu.py` measures what they gain.
     """
     for module, name in getattr(core, "regions", [(core, "forward")]):
         setattr(module, name, torch.compile(getattr(module, name), backend=backend))
