@@ -94,8 +94,9 @@ class Mamba2(nn.Module):
 
     def scan(self, x: Tensor, dt: Tensor, b: Tensor, c: Tensor) -> Tensor:
         a = -self.A_log.float().exp()
-        kernel = fused_scan() if self.config.backend != "torch" and x.is_cuda else None
-        if self.config.backend == "mamba_ssm" and kernel is None:
+        is_compiling = torch.compiler.is_compiling()  # which takes PyTorch's own arithmetic
+        kernel = fused_scan() if self.config.backend != "torch" and x.is_cuda and not is_compiling else None
+        if self.config.backend == "mamba_ssm" and kernel is None and not is_compiling:
             raise RuntimeError("backend mamba_ssm needs the package mamba_ssm and a CUDA device; give auto or torch")
         if kernel is not None:
             y: Tensor = kernel(x, dt, a, b[:, :, None], c[:, :, None], chunk_size=64)
@@ -142,14 +143,16 @@ def chunked_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: 
     """`recurrence` by chunks of `chunk` positions: products within a chunk, and a state carried from one to the next.
 
     Decays within a chunk are split into factors of its inputs and of its outputs, referred to the chunk's middle; where
-    they decay too far for float32, they are formed for every pair of positions instead.
+    they decay too far for float32, and where the scan is compiled, which cannot look at numbers, they are formed for
+    every pair of positions instead.
     """
     length, pad = x.shape[1], -x.shape[1] % chunk
     x, dt, b, c = (F.pad(part, (0, 0) * (part.ndim - 2) + (0, pad)) if pad else part for part in (x, dt, b, c))
     x, dt, b, c = (part.unflatten(1, (-1, chunk)) for part in (x, dt, b, c))
     decay = (dt * a).cumsum(dim=2)  # [n, m, q, h], of m chunks of q positions
     whole, products = decay[:, :, -1:], torch.tril(c @ b.mT)  # [n, m, 1, h], [n, m, q, q]
-    is_tame = whole.is_meta or bool((whole > -_MOST_DECAY).all())  # without numbers only shapes are asked for
+    # without numbers only shapes are asked for
+    is_tame = whole.is_meta or (not torch.compiler.is_compiling() and bool((whole > -_MOST_DECAY).all()))
     inside = factored if is_tame else pairwise
     y: Tensor = inside(x, dt, decay, whole, products, b, c)
     return y.flatten(1, 2)[:, :length]
