@@ -93,8 +93,7 @@ class TimeBranch(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         for stage in self.cnn:
             maps = stage(maps)
-        out: Tensor = self.linear(maps.flatten(1, 2).transpose(1, 2))
-        return out
+        return self.linear(maps.flatten(1, 2).transpose(1, 2))
 
 
 class FrequencyBranch(nn.Module):
@@ -111,8 +110,7 @@ class FrequencyBranch(nn.Module):
             maps = stage(maps)
         maps = F.adaptive_avg_pool2d(maps, (maps.shape[2], _FREQUENCY_FRAMES))
         rows = self.linear(maps.transpose(1, 2).flatten(2))  # [n, f, hidden]
-        out: Tensor = self.gru(rows)[0].mean(dim=1)
-        return out
+        return self.gru(rows)[0].mean(dim=1)
 
 
 def recurrent(width: int, hidden: int) -> nn.GRU:
@@ -149,8 +147,7 @@ class LogitPool(StatisticsPool):
         self.linear3 = nn.Linear(2 * classes, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.linear3(super().forward(x))
-        return out
+        return self.linear3(super().forward(x))
 
 
 class Said(NamedTuple):
