@@ -336,6 +336,15 @@ STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 """Where names stand for what is open already, even if that is a file."""
 
 
+@contextmanager
+def writable(path: str | Path) -> Iterator[None]:
+    """Raises OutputError where the system cannot write to a place, or it is full."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
 def write_file(path: str | Path, content: bytes) -> None:
     """Makes `path` hold `content`, all or nothing; a pipe or a device, as /dev/stdout, is written to and not replaced.
 
@@ -344,7 +353,7 @@ def write_file(path: str | Path, content: bytes) -> None:
     """
     path = Path(path)
     partial = path.with_name(f".s5-{os.getpid()}-{next(_serial)}.part")
-    try:
+    with writable(path):
         is_special = path.exists() and not (path.is_file() or path.is_dir())
         if is_special or path.absolute().parent in STREAMS:
             path.write_bytes(content)
@@ -355,5 +364,3 @@ def write_file(path: str | Path, content: bytes) -> None:
         finally:
             with suppress(OSError):  # what failed before says more
                 partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from s5cli import __version__
+from s5cli.audio import writable
 from s5cli.errors import InputError, OutputError, UsageError
 from s5cli.report.collect import Clip, Run
 from s5cli.report.flags import LOW_CONFIDENCE, flags_of
@@ -107,14 +108,12 @@ def write_report(run: Run, out: Path, options: Options = Options(), progress: Pr
     out = out.resolve()
     _check(out, options.overwrite)
     try:
-        with _staged(out) as stage:
+        with writable(out), _staged(out) as stage:
             with closing(_outcomes(_jobs(run, stage, options), options.workers)) as made:  # ends workers first
                 outcomes = tuple(progress(made))
             results = [outcome.result for outcome in outcomes if outcome.result is not None]
             report = Report(out, run, outcomes, summary(results) if results else None)
             write_list(report, stage)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from error
     except BrokenProcessPool as error:
         raise OutputError(f"{out}: a worker was killed, perhaps for want of memory; give fewer --workers") from error
     return report
@@ -175,14 +174,11 @@ def page_keys(names: Sequence[str]) -> list[str]:
     """
     slugs = [re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".")[:LONGEST_KEY] for name in names]
     counts = Counter(slug.lower() for slug in slugs)
+    digests = [hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12] for name in names]
     return [
-        slug if slug == name and counts[slug.lower()] == 1 else f"{slug}-{_digest(name)}"
-        for slug, name in zip(slugs, names, strict=True)
+        slug if slug == name and counts[slug.lower()] == 1 else f"{slug}-{digest}"
+        for slug, name, digest in zip(slugs, names, digests, strict=True)
     ]
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 # --- the pages --------------------------------------------------------------------------------------------------------

@@ -20,13 +20,14 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from s5cli.api import LoadedSystem
-from s5cli.errors import InputError, OutputError, UsageError
+from s5cli.audio import writable
+from s5cli.errors import InputError, UsageError
 from s5cli.run.content import Content, sha256_of
 from s5cli.run.plan import MANIFEST_NAME, Job, Options
 from s5cli.run.record import ClipReport
@@ -222,7 +223,7 @@ class Manifest:
         self._append(record.to_json())
 
     def _append(self, *contents: Mapping[str, Any]) -> None:
-        with self._writable(), self.path.open("ab") as file:
+        with writable(self.path), self.path.open("ab") as file:
             lines = (json.dumps(each, ensure_ascii=False, allow_nan=False) for each in contents)
             file.writelines(line.encode(errors="backslashreplace") + b"\n" for line in lines)
             file.flush()
@@ -237,20 +238,13 @@ class Manifest:
             OutputError: the place cannot be written to or is full.
         """
         if self._begun:
-            with self._writable(), self.path.open("r+b") as file:
+            with writable(self.path), self.path.open("r+b") as file:
                 os.fsync(file.fileno())
 
     def _cut_torn_line(self) -> None:
-        with self._writable():
+        with writable(self.path):
             if self.path.exists():
                 os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
-
-    @contextmanager
-    def _writable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
 
     def _lines(self) -> list[bytes]:
         try:

@@ -20,7 +20,7 @@ from s5cli.rules.gate import energy_db
 from s5cli.run import stitch
 from s5cli.run.record import ClipReport, StemReport, WindowReport, residual_file_name
 from s5cli.run.sounding import blocks_of, sounding_s
-from s5cli.run.spans import Recording, StemFile, announced_samples, survey
+from s5cli.run.spans import Recording, StemFile, announced, n_samples_at_32_khz, survey
 from s5cli.run.stitch import Evidence, Windows
 from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene, Stem, Subtype
 from s5cli.trace import ClipTrace
@@ -41,7 +41,8 @@ def is_long(path: Path, window_s: float | None) -> bool:
     if window_s is None:
         return False
     most = stitch.longest_whole(window_s)
-    return (announced_samples(path) or 0) > most
+    found = announced(path)
+    return found is not None and n_samples_at_32_khz(*found) > most
 
 
 def separate_long(

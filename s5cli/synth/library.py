@@ -161,7 +161,8 @@ class Library:
     def _by_key(self) -> dict[str, dict[str, Recording]]:
         """What recipes name of each kind."""
         events, others = (chain.from_iterable(of.values()) for of in (self.events, self.interference))
-        kinds: dict[str, Iterable[Recording]] = {"sound event": events, "interference": others, "background": self.noise}
+        kinds: Mapping[str, Iterable[Recording]]
+        kinds = {"sound event": events, "interference": others, "background": self.noise}
         return {kind: {file.key: file for file in files} for kind, files in kinds.items()}
 
     def _recording(self, kind: str, key: str) -> Recording:
