@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing import get_context, parent_process
@@ -21,9 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from filelock import FileLock, Timeout
 
-from s5cli.audio import write_file
+from s5cli.audio import LOCK_NAME, claimed, unwritable, write_file
 from s5cli.errors import InputError, OutputError, UsageError
 from s5cli.official import parse_stem_file_name, stem_file_name
 from s5cli.scene import RATE_HZ
@@ -34,7 +33,7 @@ from s5cli.synth.recipe import SceneRecipe, SceneSettings, draw
 from s5cli.synth.render import render
 
 SOUNDSCAPE, ORACLE_TARGET, METADATA, ATTRIBUTION = "soundscape", "oracle_target", "metadata", "ATTRIBUTION.csv"
-UNFINISHED, LOCK = ".s5-synth", ".s5-lock"
+UNFINISHED = ".s5-synth"
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def write_set(
     if workers < 1:
         raise UsageError(f"{workers} workers: give --workers 1 or more")
     with ExitStack() as stack:
-        stack.enter_context(_claimed(out))
+        stack.enter_context(claimed(out, OutputError))
         stack.enter_context(_going_on_told())
         done = _prepare(out, overwrite, _digest(scenes, library))
         left = [scene for scene in scenes if scene.name not in done]
@@ -127,27 +126,6 @@ def write_set(
 
 
 @contextmanager
-def _claimed(out: Path) -> Iterator[None]:
-    """Holds a lock in the folder, which is made, and is gone again if nothing came into it."""
-    lock = FileLock(out / LOCK)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OutputError(f"{out}: another process is writing there; wait for it, or choose another folder") from error
-    except NotImplementedError:  # some network file systems have no locks
-        pass
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            (out / LOCK).unlink(missing_ok=True)
-        lock.release()
-
-
-@contextmanager
 def _going_on_told() -> Iterator[None]:
     try:
         yield
@@ -156,17 +134,13 @@ def _going_on_told() -> Iterator[None]:
         raise
 
 
-def _unwritable(out: Path, error: OSError) -> OutputError:
-    return OutputError(f"{out}: cannot be written ({error.strerror or error}); choose another folder")
-
-
 def _prepare(out: Path, overwrite: bool, digest: str) -> set[str]:
     """Makes the folder ready for a set; the scenes of it that are there already."""
     try:
         if (out / UNFINISHED).is_file() and (out / UNFINISHED).read_text(errors="replace") == digest:
             for part in out.glob("*/.s5-*.part"):  # of a process that was killed
                 part.unlink()
-        elif any(path.name != LOCK for path in out.iterdir()):
+        elif any(path.name != LOCK_NAME for path in out.iterdir()):
             if not overwrite:
                 other = " and of another call that was stopped" if (out / UNFINISHED).exists() else ""
                 raise OutputError(f"{out}: not empty{other}; choose another folder or give --overwrite")
@@ -176,7 +150,7 @@ def _prepare(out: Path, overwrite: bool, digest: str) -> set[str]:
             (out / name).mkdir(parents=True, exist_ok=True)
         return {path.stem for path in (out / SOUNDSCAPE).glob("*.wav")}
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise OutputError(unwritable(out, error)) from error
 
 
 def _digest(scenes: Sequence[NamedRecipe], library: Library) -> str:
