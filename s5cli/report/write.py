@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +26,7 @@ from s5cli.report.page import Page, Place, page_html
 from s5cli.report.sounds import Missing, read_sounds, score, write_tracks
 from s5cli.run.record import About
 from s5cli.score.evaluate import Summary, summary
+from s5cli.workers import leave_to_parent
 
 RECORD, KIND = "report.json", "s5 report"
 CLIPS = "clips"
@@ -210,16 +210,11 @@ def _outcomes(jobs: Sequence[_Job], workers: int) -> Generator[Outcome, None, No
     if workers == 1:
         yield from map(_make, jobs)
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), leave_to_parent)
     try:
         yield from pool.map(_make, jobs, chunksize=4)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Ctrl-C reaches all processes of a terminal; the parent's answer to it ends the workers too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _make(job: _Job) -> Outcome:

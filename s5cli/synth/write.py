@@ -8,15 +8,12 @@ on where another was stopped.
 
 import hashlib
 import io
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +28,7 @@ from s5cli.synth.foa import Floats32
 from s5cli.synth.library import Library
 from s5cli.synth.recipe import SceneRecipe, SceneSettings, draw
 from s5cli.synth.render import render
+from s5cli.workers import leave_to_parent
 
 SOUNDSCAPE, ORACLE_TARGET, METADATA, ATTRIBUTION = "soundscape", "oracle_target", "metadata", "ATTRIBUTION.csv"
 UNFINISHED = ".s5-synth"
@@ -198,18 +196,10 @@ _worker: tuple[Library, Path]
 
 
 def _start_worker(library: Library, out: Path) -> None:
-    """Keeps the library for all scenes of this process; an interrupt is the parent's to handle."""
+    """Keeps the library for all scenes of this process."""
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    leave_to_parent()
     _worker = (library, out)
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work forever."""
-    if (parent := parent_process()) is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _write_in_worker(scene: NamedRecipe) -> Written:
