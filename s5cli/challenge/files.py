@@ -64,6 +64,11 @@ class Files:
         return sorted(path for path in self.folders if "/" not in path)
 
     @property
+    def inner(self) -> list[Files]:
+        """The tree below each of its folders."""
+        return [self.within(folder) for folder in self.top_folders]
+
+    @property
     def top_files(self) -> list[str]:
         return sorted(path for path in self.sizes_bytes if "/" not in path)
 
