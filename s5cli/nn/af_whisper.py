@@ -43,13 +43,10 @@ class SelfAttention(nn.Module):
         self.v_proj, self.q_proj, self.out_proj = (nn.Linear(width, width) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.projections)
+        projections = self.q_proj, self.k_proj, self.v_proj
+        q, k, v = (part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in projections)
         heard = F.scaled_dot_product_attention(q, k, v)
         return self.out_proj(heard.transpose(1, 2).flatten(2))
-
-    @property
-    def projections(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-        return self.q_proj, self.k_proj, self.v_proj
 
 
 class Layer(nn.Module):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -133,15 +134,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, f, _ = x.shape
-        x = self.in_groups(self.along_frequency, x.flatten(0, 1)).unflatten(0, (b, n))
-        x = self.in_groups(self.along_time, x.transpose(1, 2).flatten(0, 1)).unflatten(0, (b, f))
+        x = self.in_groups(partial(self.half_block, "intra"), x.flatten(0, 1)).unflatten(0, (b, n))
+        x = self.in_groups(partial(self.half_block, "inter"), x.transpose(1, 2).flatten(0, 1)).unflatten(0, (b, f))
         return x.transpose(1, 2).contiguous()
-
-    def along_frequency(self, x: Tensor) -> Tensor:
-        return self.half_block("intra", x)
-
-    def along_time(self, x: Tensor) -> Tensor:
-        return self.half_block("inter", x)
 
     def half_block(self, name: str, x: Tensor) -> Tensor:
         """The inner residuals start from the normalised input, the outer one from the input itself."""

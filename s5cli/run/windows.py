@@ -26,10 +26,6 @@ from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene, Stem, Subtype
 from s5cli.trace import ClipTrace
 
 
-def untold(n_done: int, n_windows: int) -> None:
-    """The `tell` that tells nobody."""
-
-
 def is_long(path: Path, window_s: float | None) -> bool:
     """Whether a recording is separated in windows: if it is longer than one and the overlap, 12 s for windows of 10 s.
 
@@ -54,7 +50,7 @@ def separate_long(
     stage: Path,
     subtype: Subtype = "PCM_16",
     with_residual: bool = False,
-    tell: Callable[[int, int], None] = untold,
+    tell: Callable[[int, int], object] = lambda n_done, n_windows: None,
     file_format: FileFormat = "wav",
 ) -> ClipReport:
     """Separates a recording of any length and writes its stems, in memory that does not grow with the length.
@@ -142,7 +138,7 @@ def separated(
             answers = answered(loaded, scenes, labels)
         except S5Error as error:
             raise InputError(f"{recording.path}: {_times(windows, batch[0][0], batch[-1][0])}: {error}") from error
-        for (index, mixture), (stems, trace) in zip(batch, answers, strict=True):
+        for (index, mixture), (stems, trace, _) in zip(batch, answers, strict=True):
             check_answer(stems, trace, f"{recording.path}: {_times(windows, index, index)}")
             yield Window(index, mixture, stems, trace)
 
