@@ -154,7 +154,8 @@ class Record:
 class Manifest:
     """The manifest of one folder, open for what is done now.
 
-    Nothing is written before the first clip, so that a call in which every clip fails leaves no trace.
+    Nothing is written before the first clip, so that a call in which every clip fails leaves no trace. What writes
+    raises OutputError where the place cannot be written to or is full.
     """
 
     def __init__(self, out_dir: Path, fingerprint: Fingerprint, about: Mapping[str, Any], restart: bool) -> None:
@@ -202,11 +203,7 @@ class Manifest:
                 yield from (out_dir / Path(file).name for file in files)
 
     def write_begin(self, clip: str, files: Iterable[str]) -> None:
-        """The files of a clip, and those that they replace, are going to be touched.
-
-        Raises:
-            OutputError: the place cannot be written to or is full.
-        """
+        """The files of a clip, and those that they replace, are going to be touched."""
         lines: list[Mapping[str, Any]] = [{"writing": clip, "files": list(files)}]
         if not self._begun:
             self._cut_torn_line()
@@ -215,11 +212,7 @@ class Manifest:
         self._begun = True
 
     def write_done(self, record: Record) -> None:
-        """All files of the clip are in place.
-
-        Raises:
-            OutputError: the place cannot be written to or is full.
-        """
+        """All files of the clip are in place."""
         self._append(record.to_json())
 
     def _append(self, *contents: Mapping[str, Any]) -> None:
@@ -232,11 +225,7 @@ class Manifest:
                 self._synced_s = time.monotonic()
 
     def sync(self) -> None:
-        """Everything that was written is on the disk, also should the machine's power fail.
-
-        Raises:
-            OutputError: the place cannot be written to or is full.
-        """
+        """Everything that was written is on the disk, also should the machine's power fail."""
         if self._begun:
             with writable(self.path), self.path.open("r+b") as file:
                 os.fsync(file.fileno())

@@ -126,7 +126,10 @@ def _at_32_khz(blocks: Iterator[Samples], rate_hz: int) -> Iterator[Samples]:
 
 @dataclass(frozen=True)
 class StemFile:
-    """A mono 32 kHz WAV of fixed length. It is silent where nothing was written, and takes no space on disk there."""
+    """A mono 32 kHz WAV of fixed length. It is silent where nothing was written, and takes no space on disk there.
+
+    All methods raise OutputError where the place cannot be written to or is full.
+    """
 
     path: Path
     n_samples: int
@@ -134,11 +137,7 @@ class StemFile:
 
     @classmethod
     def create(cls, path: Path, n_samples: int, subtype: Subtype = "PCM_16") -> StemFile:
-        """An all-silent one in place of whatever is there.
-
-        Raises:
-            OutputError: the place cannot be written to or is full.
-        """
+        """An all-silent one in place of whatever is there."""
         header = wav_header(n_samples, subtype)
         n_bytes = n_samples * SAMPLE_BYTES[subtype]
         with audio.writable(path):
@@ -155,7 +154,6 @@ class StemFile:
         """Puts [t] at `start`, rounded and saturated as `write_stem` does, and returns how many samples were clipped.
 
         Raises:
-            OutputError: the place cannot be written to or is full.
             ValueError: the samples reach beyond the file's end.
         """
         if not 0 <= start <= self.n_samples - len(samples):
@@ -168,11 +166,7 @@ class StemFile:
         return audio.n_clipped(samples, self.subtype)
 
     def as_flac(self) -> StemFile:
-        """The same samples as FLAC in place of this file.
-
-        Raises:
-            OutputError: the place cannot be written to or is full.
-        """
+        """The same samples as FLAC in place of this file."""
         flac = replace(self, path=self.path.with_suffix(".flac"))
         with audio.writable(flac.path):
             with flac.path.open("wb") as file:
