@@ -175,6 +175,7 @@ def _by_class(clips: Sequence[ClipResult], bootstrap: Bootstrap) -> tuple[ClassR
     n_est = Counter(label for clip in clips for label in clip.est_labels)
     n_matched = Counter(pair.label for clip in clips for pair in clip.score.pairs)
     counts = {label: (n_ref[label], n_est[label], n_matched[label]) for label in CLASSES}
+    found: dict[str, Any]  # `sheet.Measured` each
     found = {label: sheet.measure_class(label, clips, bootstrap) for label in CLASSES if any(counts[label])}
     return tuple(
         ClassResult(label, *counts[label], **one.values, intervals=one.intervals) for label, one in found.items()
