@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from s5cli.api import LoadedSystem, answered_by_stages, check_answer, check_stems
+from s5cli.api import LoadedSystem, answered, check_answer, check_stems
 from s5cli.audio import ChannelOrder, read_scene
 from s5cli.errors import InputError, OutputError, S5Error
 from s5cli.rules.gate import energy_db
@@ -217,7 +217,7 @@ def separate_batch(clips: Sequence[Read], loaded: LoadedSystem, options: Options
     """
     scenes = [_on(loaded.device, clip.scene) for clip in clips]
     try:
-        answers = answered_by_stages(loaded, scenes, options.labels)
+        answers = answered(loaded, scenes, options.labels)
     except S5Error as error:
         if len(clips) == 1:
             return [_failure(clips[0].path, str(error))]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -142,39 +143,32 @@ class Library:
 
     def event(self, key: str) -> Recording:
         """The foreground recording that a recipe calls `key`."""
-        return _found(self._events, key, "sound event")
+        return self._recording("sound event", key)
 
     def interferer(self, key: str) -> Recording:
         """The interference recording that a recipe calls `key`."""
-        return _found(self._interference, key, "interference")
+        return self._recording("interference", key)
 
     def background(self, key: str) -> Recording:
         """The background that a recipe calls `key`."""
-        return _found(self._noise, key, "background")
+        return self._recording("background", key)
 
     def room(self, name: str) -> Room:
         """The room that a recipe calls `name`."""
-        return (
-            simulated_room(int(name.removeprefix(SIMULATED)))
-            if name.startswith(SIMULATED)
-            else _found(self._rooms, name, "room")
-        )
+        if name.startswith(SIMULATED):
+            return simulated_room(int(name.removeprefix(SIMULATED)))
+        return _found({room.name: room for room in self.rooms}, name, "room")
 
     @cached_property
-    def _events(self) -> dict[str, Recording]:
-        return {file.key: file for files in self.events.values() for file in files}
+    def _by_key(self) -> dict[str, dict[str, Recording]]:
+        """What recipes name of each kind."""
+        events, others = (chain.from_iterable(of.values()) for of in (self.events, self.interference))
+        kinds: Mapping[str, Iterable[Recording]]
+        kinds = {"sound event": events, "interference": others, "background": self.noise}
+        return {kind: {file.key: file for file in files} for kind, files in kinds.items()}
 
-    @cached_property
-    def _interference(self) -> dict[str, Recording]:
-        return {file.key: file for files in self.interference.values() for file in files}
-
-    @cached_property
-    def _noise(self) -> dict[str, Recording]:
-        return {file.key: file for file in self.noise}
-
-    @cached_property
-    def _rooms(self) -> dict[str, Room]:
-        return {room.name: room for room in self.rooms}
+    def _recording(self, kind: str, key: str) -> Recording:
+        return _found(self._by_key[kind], key, kind)
 
 
 def _found(known: Mapping[str, T], key: str, kind: str) -> T:
