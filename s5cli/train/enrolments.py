@@ -45,7 +45,7 @@ class Enrolments:
     def of(self, mixture: Tensor) -> Tensor:
         """Of one scene, [m, t] to [s, t]: separated alone, as in company it might be rounded in another way."""
         samples = mixture.cpu().contiguous().numpy()
-        path = self.folder / f"{hashlib.sha256(samples).hexdigest()}.f16"
+        path = self.folder / f"{hashlib.sha256(samples.data).hexdigest()}.f16"
         stems = read(path, N_SLOTS, mixture.shape[-1])
         if stems is None:
             with full_precision(mixture.device.type):

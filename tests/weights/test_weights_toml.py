@@ -46,7 +46,13 @@ def test_everything_named_is_used_and_everything_used_is_named() -> None:
     assert {part.name for entry in KNOWN.systems.values() for part in entry.parts.values()} == set(KNOWN.parts)
     of_parts = {part.file.name for part in KNOWN.parts.values()}
     starts = {f"efficientat-mn{n}" for n in ("04", "05", "10", "20", "30", "40")}  # what training may begin with
-    starts |= {"fpasst-strong-1", "m2d-strong-1", "fusion-tagger-heads"}
+    starts |= {
+        "fpasst-strong-1",
+        "m2d-strong-1",
+        "fusion-tagger-heads",
+        "deft-uss-compact-unnamed",
+        "deft-tse-compact-unnamed",
+    }
     starts |= {name for file in KNOWN.files.values() for name in file.after} - of_parts
     assert of_parts | starts == set(KNOWN.files)
     assert not of_parts & starts
@@ -94,11 +100,11 @@ def before(names) -> set[str]:
 
 
 def test_what_needs_training_is_told_in_its_order() -> None:
-    entry = KNOWN.system("self-guided-2025-compact")
+    entry = KNOWN.system("self-guided-2025")
     with pytest.raises(NeedsTrainingError) as told:
         fetch.fetch_all("it", entry.files, KNOWN, fetch.Access(offline=True))
     recipes = re.findall(r"s5 train (\w+)", str(told.value))
-    assert recipes == ["compact_uss", "compact_uss_dpc", "compact_tse", "compact_tse_dpc", "compact_sc"]
+    assert recipes == ["uss_2025", "tse_2025", "sc_2025_arcface", "sc_2025"]
     assert "\n" not in str(told.value)
 
 
