@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from s5cli.knobs import Knob, Option
     from s5cli.weights.registry import PartEntry, Registry, SystemEntry
 
@@ -93,15 +95,25 @@ def _parameters(entry: SystemEntry) -> int | None:
 
 
 def _part_parameters(part: PartEntry) -> int | None:
-    """Built without memory for its weights; the configuration is the part's own, else what its file carries."""
+    """As the registry has it for weights that it knows; else of the network, built without memory for its weights."""
+    from s5cli.weights.fetch import locate
+
+    path = locate(part.file)
+    is_own = path is not None and part.file.package is None and part.file.url is None
+    if part.nparams is not None and part.file.path is None and not is_own:
+        return part.nparams
+    return built_parameters(part, path)
+
+
+def built_parameters(part: PartEntry, path: Path | None) -> int | None:
+    """The configuration is the part's own, else what its file carries."""
     from s5cli.errors import WeightsError
     from s5cli.train.recipe import read_recipe
     from s5cli.weights.build import network_of
     from s5cli.weights.checkpoint import blank, read
-    from s5cli.weights.fetch import locate
     from s5cli.weights.registry import user_path
 
-    path, config = locate(part.file), dict(part.config)
+    config = dict(part.config)
     if part.file.package and path is None and not config:
         return None
     try:

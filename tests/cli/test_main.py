@@ -33,12 +33,14 @@ def test_importing_the_package_loads_nothing_heavy():
     assert not imported("import s5cli") & MODULES
 
 
-@pytest.mark.parametrize("args", [["--help"], ["separate", "--help"], ["--version"]])
-def test_help_loads_nothing_heavy(args):
+@pytest.mark.parametrize(
+    "args", [["--help"], ["separate", "--help"], ["--version"], ["systems"], ["systems", "--json"]]
+)
+def test_help_and_lists_load_nothing_heavy(args):
     assert not imported(f"from s5cli.cli import exit_code; assert exit_code({args}) == 0") & MODULES
 
 
-SLOW = {"torch._dynamo", "torch.distributed.tensor", "sympy", "scipy", "onnxruntime", "rich", "lightning",
+SLOW = {"torch._dynamo", "torch.distributed.tensor", "torch.onnx", "sympy", "scipy", "onnxruntime", "rich", "lightning",
         "matplotlib", "ray", "huggingface_hub", "requests"}  # fmt: skip
 
 
