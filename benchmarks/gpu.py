@@ -12,12 +12,14 @@
 """
 
 import argparse
+import copy
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,7 @@ from s5cli.adapters.slots import SlotSeparator
 from s5cli.adapters.tracks import TrackTagger
 from s5cli.api import LoadedSystem
 from s5cli.knobs import setting
-from s5cli.nn.core import core_of, lower
+from s5cli.nn.core import compile_core, core_of, lower
 from s5cli.nn.m2d import M2DConfig, M2DTagger1ch, M2DTagger4ch
 from s5cli.nn.unet import ResUNetConfig
 from s5cli.run.pipeline import separate_all
@@ -145,9 +147,11 @@ def networks(
                     core, args = core_call(network, given)
                     replay = graphed(core, args)
                     told("its core as a CUDA graph", precision, batch, median_s(replay, rounds, device), flop, ceiling)
-                    compiled = torch.compile(core)
-                    run = lambda compiled=compiled, args=args: compiled(*args)  # noqa: E731
-                    told("its core compiled", precision, batch, median_s(run, rounds, device), flop, ceiling)
+                if on_cuda and core_of(network) is not None and "training" not in name:
+                    twin = copy.deepcopy(network)
+                    compile_core(core_of(twin))  # type: ignore[arg-type]
+                    run = lambda twin=twin, given=given: twin(*given)  # noqa: E731
+                    told(f"{name}, compiled", precision, batch, median_s(run, rounds, device), flop, ceiling)
 
 
 # --- 4 ---------------------------------------------------------------------------------------------------------------
@@ -173,12 +177,15 @@ class Measured(TaggingDriven):
         return first
 
 
-def flagship(sizes: Sizes, precision: str, device: torch.device) -> Measured:
+def flagship(sizes: Sizes, precision: str, device: torch.device, compiled: bool) -> Measured:
     taggers = [M2DTagger1ch(sizes.m2d).eval(), M2DTagger4ch(sizes.m2d).eval()]
     separators = [separator.prepared(separator.official(sizes.unet)) for _ in range(2)]
-    if precision in DTYPES:
-        for network in (*taggers, *separators):
-            lower(core_of(network), DTYPES[precision])  # type: ignore[arg-type]
+    for core in map(core_of, (*taggers, *separators)):
+        assert core is not None
+        if precision in DTYPES:
+            lower(core, DTYPES[precision])
+        if compiled:
+            compile_core(core)
     return Measured(
         tagger_1ch=TrackTagger(taggers[0], device=device, channels=1),
         tagger_4ch=TrackTagger(taggers[1], device=device, channels=4),
@@ -197,20 +204,22 @@ def whole_runs(sizes: Sizes, n_clips: int, batch: int, device: torch.device) -> 
         soundfile.write(recordings / "clip0.wav", noise, RATE_HZ, subtype="PCM_16")
         for number in range(1, n_clips):
             os.link(recordings / "clip0.wav", recordings / f"clip{number}.wav")
-        for precision in ("fp32", "tf32", "bf16") if device.type == "cuda" else ("fp32",):
+        on_cuda = device.type == "cuda"
+        for precision, compiled in product(("fp32", "tf32", "bf16") if on_cuda else ("fp32",), {False, on_cuda}):
             set_precision(precision)
-            system = flagship(sizes, precision, device)
-            loaded = LoadedSystem("measured", system, str(device), precision=precision)
+            system = flagship(sizes, precision, device, compiled)
+            loaded = LoadedSystem("measured", system, str(device), precision=precision, compiled=compiled)
+            form = f"{precision}{', compiled' * compiled}"
             for share in (0.3, 1.0):
                 system.again = share
-                job = plan([recordings], Path(place) / f"{precision}-{share}", Options(batch_size=batch))
+                job = plan([recordings], Path(place) / f"{form}-{share}", Options(batch_size=batch))
                 first = dict([*job.clips.items()][:batch])
-                separate_all(replace(job, clips=first, out_dir=Path(place) / f"warm-up-{precision}-{share}"), loaded)
+                separate_all(replace(job, clips=first, out_dir=Path(place) / f"warm-up-{form}-{share}"), loaded)
                 begin = time.perf_counter()
                 result = separate_all(job, loaded)
                 seconds = time.perf_counter() - begin
                 done = len(result.done)
-                print(f"tagging-driven-3 from files to files, {precision}, second pass for {share:.0%}: {done} clips in"
+                print(f"tagging-driven-3 from files to files, {form}, second pass for {share:.0%}: {done} clips in"
                       f" {seconds:.1f} s, {done / seconds:.1f} clips/s", flush=True)  # fmt: skip
 
 

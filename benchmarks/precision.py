@@ -42,7 +42,7 @@ class Answer:
 
 def answers(way: str, system: str, device: str, data: DataSet, names: Sequence[str]) -> list[Answer]:
     """Every clip through the system, alone."""
-    how = {"engine": way} if way in ENGINES else {"precision": way}
+    how = {"compiled": True} if way == "compiled" else {"engine": way} if way in ENGINES else {"precision": way}
     loaded = build(system, device=device, **how)
     return [answer(loaded, read_scene(data.mixtures[name]), data, name) for name in names]
 

@@ -42,6 +42,7 @@ class LoadedSystem:
     first_order: bool = False
     precision: str = "fp32"
     engine: str = "torch"
+    compiled: bool = False
 
     @overload
     def __call__(self, mixture: Mixture, labels: Sequence[str] = ...) -> list[Stem]: ...
@@ -180,6 +181,7 @@ def load(
     options: Mapping[str, Any] | None = None,
     precision: str = "fp32",
     engine: str = "torch",
+    compile: bool = False,  # noqa: A002  # as PyTorch calls it
 ) -> LoadedSystem:
     """Builds a system; weights that are not on this machine yet are downloaded.
 
@@ -196,6 +198,7 @@ def load(
         options: the system's options by name, see `s5 systems NAME`; they go before those of the file.
         precision: in which the networks' arithmetic is done: "fp32", "bf16", "fp16", on CUDA "tf32" too.
         engine: that does it: "torch" or "onnx", see `s5cli.weights.engine`.
+        compile: have PyTorch compile the networks, which takes minutes and pays in long runs.
 
     Raises:
         UsageError: an unknown system, device or option, or thresholds that do not fit.
@@ -220,14 +223,15 @@ def load(
     try:
         system = build(
             name, device=place, thresholds=knobs, options=chosen, offline=offline, accept_licence=accept_licence,
-            registry=known, precision=precision, engine=engine,
+            registry=known, precision=precision, engine=engine, compiled=compile,
         )  # fmt: skip
     except UsageError as error:  # name and device are settled, so it is about a knob or an option
         raise UsageError(f"{given.path}: {error}" if given and not options else str(error)) from error
     weights = provenance(entry.name, known)
     if given is not None and not force_thresholds:
         check_weights(given, weights)
-    return LoadedSystem(entry.name, system, place, channel_order, resample, weights, first_order, precision, engine)
+    how = precision, engine, compile
+    return LoadedSystem(entry.name, system, place, channel_order, resample, weights, first_order, *how)
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,9 @@ def _checked(order: Order) -> Any:
     for folder in (order.run, order.dev_run):
         if order.folder.resolve() in (folder.resolve(), *folder.resolve().parents):
             raise UsageError(f"{folder} is where the submission goes; give another folder for the output")
-    places = (order.folder, order.wav_zip, order.other_wav_zip, order.system_folder)
+    places = [order.folder, order.wav_zip, order.other_wav_zip, order.system_folder]
+    if not order.package_folder.exists():  # or it is that of the team's other systems
+        places.append(order.package_zip)
     taken = [path for path in places if path.exists()]
     if taken and not order.overwrite:
         raise UsageError(f"{taken[0]} is there already; --overwrite replaces it and keeps the answers in its meta file")

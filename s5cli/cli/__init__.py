@@ -119,10 +119,18 @@ def exit_code(args: Sequence[str]) -> int:
         _drop_stdout()
         return BROKEN_PIPE
     except OSError as error:  # the world's fault, whoever did not expect it
-        if error.filename is None:
-            _drop_stdout()
-        return _failed(f"{error.filename or 'standard output'}: {error.strerror or error}", 1)
+        where = error.filename or ("standard output" if _stdout_fails() else "reading or writing failed")
+        return _failed(f"{where}: {error.strerror or error}", 1)
     return 0
+
+
+def _stdout_fails() -> bool:
+    try:
+        sys.stdout.flush()  # what could not be printed is still waiting
+    except OSError:
+        _drop_stdout()
+        return True
+    return False
 
 
 def _drop_stdout() -> None:

@@ -89,6 +89,7 @@ EXTRAS = {
     "plots": ("matplotlib",),
     "cluster": ("ray",),
     "onnx": ("onnx",),
+    "live": ("sounddevice",),
 }
 
 

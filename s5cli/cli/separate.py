@@ -70,6 +70,9 @@ def separate(
         Literal["fp32", "tf32", "bf16", "fp16"], MACHINE(help="Of the networks' arithmetic; tf32 needs CUDA.")
     ] = "fp32",
     engine: Annotated[Literal["torch", "onnx"], MACHINE(help="What computes: PyTorch or ONNX Runtime.")] = "torch",
+    compiled: Annotated[
+        bool, MACHINE("--compile", help="Have PyTorch compile the networks, which pays in long runs.")
+    ] = False,
     batch_size: Annotated[int, MACHINE(metavar="N", min=1, help="Clips that go through together.")] = 4,
     cluster: Annotated[Literal["ray"] | None, MACHINE(help="Spread the run over a Ray cluster's GPUs.")] = None,
     cluster_address: Annotated[str | None, MACHINE(help="host:port or auto; else RAY_ADDRESS or local.")] = None,
@@ -114,6 +117,7 @@ def separate(
             options=options_given,
             precision=precision,
             engine=engine,
+            compile=compiled,
         )
         for one in (device if spread is None else "cpu").split(",")
     ]

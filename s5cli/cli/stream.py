@@ -10,6 +10,9 @@ def stream(
     recording: Annotated[
         str, Argument(help="A WAV or FLAC file, or - for raw samples from standard input: 32 kHz, four channels.")
     ] = "-",
+    sound_device: Annotated[
+        str | None, Option(metavar="NAME", help="Of this input of the machine instead; '' is its default one.")
+    ] = None,
     out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Folder for the stems.")] = Path("live"),
     name: Annotated[str, Option(help="What the stems' names begin with.")] = "live",
     encoding: Annotated[Literal["s16le", "f32le"], Option(help="Of raw samples.")] = "s16le",
@@ -28,6 +31,7 @@ def stream(
     """Separate a recording while it goes on; Ctrl-C ends it and finishes the files."""
     import signal
     import sys
+    from contextlib import suppress
     from io import FileIO
 
     from s5cli import api
@@ -35,18 +39,27 @@ def stream(
     from s5cli.knobs import read_options
     from s5cli.run import live, plan
 
-    if recording == "-" and sys.stdin.isatty():
-        raise UsageError("s5 stream waits for sound on standard input; pipe it in, such as `arecord … | s5 stream`")
+    if recording != "-" and sound_device is not None:
+        raise UsageError(f"either {recording} or --sound-device, not both")
+    if recording == "-" and sound_device is None and (sys.stdin is None or sys.stdin.isatty()):
+        advice = "pipe it in, such as `arecord … | s5 stream`, or name a --sound-device"
+        raise UsageError(f"s5 stream waits for sound on standard input; {advice}")
     if Path(name).name != name:
         raise UsageError(f"--name {name!r} is no name of a file; give one without a folder")
     loaded = api.load(
         system, device, thresholds, channel_order=channel_order, options=read_options(option or ())
     )  # fmt: skip
-    portions = (
-        live.of_pipe(FileIO(sys.stdin.fileno(), closefd=False), encoding, channel_order)
-        if recording == "-"
-        else live.of_file(Path(recording), channel_order)
-    )
+
+    def tell(line: str) -> None:
+        with suppress(OSError):  # nobody reads along any more; the recording goes on
+            print(line, file=sys.stderr)
+
+    if sound_device is not None:
+        portions = live.of_device(sound_device, channel_order, tell)
+    elif recording == "-":
+        portions = live.of_pipe(FileIO(sys.stdin.fileno(), closefd=False), encoding, channel_order)
+    else:
+        portions = live.of_file(Path(recording), channel_order)
     incoming = live.Incoming(portions)
     at_once = signal.getsignal(signal.SIGINT)
 
@@ -57,6 +70,6 @@ def stream(
     signal.signal(signal.SIGINT, end)
     try:
         chosen = tuple(plan.parse_labels(labels))
-        print(live.record(loaded, chosen, incoming, out, name, subtype, lambda line: print(line, file=sys.stderr)))
+        print(live.record(loaded, chosen, incoming, out, name, subtype, tell))
     finally:
         signal.signal(signal.SIGINT, at_once)

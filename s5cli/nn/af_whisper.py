@@ -75,6 +75,7 @@ class AFWhisper(nn.Module):
     """
 
     Config = AFWhisperConfig
+    core = "layers"  # see `s5cli.nn.core`
 
     def __init__(self, config: AFWhisperConfig) -> None:
         super().__init__()
@@ -82,7 +83,7 @@ class AFWhisper(nn.Module):
         self.conv1 = nn.Conv1d(config.mels, config.width, 3, padding=1)
         self.conv2 = nn.Conv1d(config.width, config.width, 3, stride=2, padding=1)
         self.embed_positions = nn.Embedding(config.positions, config.width)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
+        self.layers = nn.Sequential(*(Layer(config) for _ in range(config.depth)))
         self.layer_norm = nn.LayerNorm(config.width)
         self.register_buffer("window", torch.hann_window(_N_FFT), persistent=False)
         on_meta = torch.get_default_device().type == "meta"  # only shapes are asked for
@@ -118,9 +119,7 @@ class AFWhisper(nn.Module):
         x = F.gelu(self.conv2(F.gelu(self.conv1(self.mel(F.pad(waveform, (0, _MARGIN)))))))
         places = -(-waveform.shape[-1] // (2 * _HOP))
         x = x[:, :, :places].transpose(1, 2) + self.embed_positions.weight[:places]
-        for layer in self.layers:
-            x = layer(x)
-        out: Tensor = self.layer_norm(x)
+        out: Tensor = self.layer_norm(self.layers(x))
         return out
 
     def mel(self, waveform: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Source: "A Multi-Stage Separation-and-Classification Framework Guided by Complem
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,12 +19,16 @@ class ResFilm(nn.Linear):
         nn.init.zeros_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
-        """Of maps [b, n, f, d]; the embedding is [b, e], or [b, n, e] where it differs from frame to frame."""
-        gain, shift = super().forward(embedding).chunk(2, dim=-1)
-        if gain.ndim == 2:
-            gain, shift = gain[:, None], shift[:, None]
-        return x + gain[:, :, None] * x + shift[:, :, None]
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Gains and shifts, [b, 1, 2 d]; or [b, n, 2 d] of an embedding [b, n, e] that differs from frame to frame."""
+        told = super().forward(embedding)
+        return told[:, None] if told.ndim == 2 else told
+
+
+def modulated(x: Tensor, told: Tensor) -> Tensor:
+    """Maps [b, n, f, d] with the gains and shifts of a `ResFilm`."""
+    gain, shift = told[:, :, None].chunk(2, dim=-1)
+    return x + gain * x + shift
 
 
 class FrameClue(nn.Module):
@@ -62,14 +67,11 @@ class Clues(nn.Module):
         self.tfilm = nn.ModuleList(ResFilm(slots * embedding, width) for _ in range(blocks)) if features else None
         self.frames = FrameClue(features, slots, embedding, recurrent) if features else None
 
-    def embed(self, classes: Tensor, features: Tensor | None, frames: int) -> tuple[Tensor, Tensor | None]:
-        """What every block is told: of the classes, and of the frames where there are features."""
-        told = self.frames(features, frames) if self.frames is not None and features is not None else None
-        return self.class_embed(classes), told
-
-    def forward(self, number: int, x: Tensor, classes: Tensor, frames: Tensor | None) -> Tensor:
-        """The input [b, n, f, d] of block `number`, modulated; without frame features the second layer is left out."""
-        x = self.film[number](x, classes)
-        if self.tfilm is not None and frames is not None:
-            x = self.tfilm[number](x, frames)
-        return x
+    def forward(self, classes: Tensor, features: Tensor | None, frames: int) -> tuple[Tensor, ...]:
+        """What each block is told, side by side [b, blocks, n, 2 d]: of the classes, and of frames if there are any."""
+        embedding = self.class_embed(classes)
+        told = torch.stack([film(embedding) for film in self.film], dim=1)
+        if self.tfilm is None or self.frames is None or features is None:
+            return (told,)
+        heard = self.frames(features, frames)
+        return told, torch.stack([film(heard) for film in self.tfilm], dim=1)

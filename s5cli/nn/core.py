@@ -2,7 +2,7 @@
 
 A network says where it is: `core` is the path of a submodule from maps or tokens to maps or tokens. Transforms, the
 first normalisation and everything that decides lie outside and stay float32. What a core's own attribute
-`outside_core` names lies inside it in the module tree only.
+`outside_core` names lies inside it in the module tree only. `core = None` is said by a network that is a head alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -47,6 +47,21 @@ def replace(core: nn.Module, forward: Callable[..., Tensor]) -> None:
     for child in _inside(core):
         child.to("meta")
     core.forward = forward
+
+
+def compile_core(core: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Has PyTorch compile a core when it is first called.
+
+    The first length and batch size are compiled as they are. When another comes, code for any length is compiled once
+    more. Nothing is padded to a length that has been compiled: attention, pools and convolutions all read what would
+    be appended, and answers would change. A core whose `regions` name methods of its modules, as pairs of a module and
+    a name, is compiled method by method, which takes less time where like blocks follow one another.
+
+    CUDA graphs (mode "reduce-overhead") are not used: PyTorch keeps them thread by thread, and a run separates in
+    threads; and each length would hold memory of its own. Cores are large, and launching their kernels costs little.
+    """
+    for module, name in getattr(core, "regions", [(core, "forward")]):
+        setattr(module, name, torch.compile(getattr(module, name), backend=backend))
 
 
 def packed(args: tuple[Any, ...]) -> tuple[Tensor, ...]:

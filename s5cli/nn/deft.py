@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s5cli.nn.class_decoder import ClassDecoder, DecoderConfig, DualPath, Said, fewer_pools
-from s5cli.nn.clues import Clues
+from s5cli.nn.clues import Clues, modulated
 from s5cli.nn.deft_block import Block, BlockConfig
 from s5cli.nn.mamba2 import Backend
 
@@ -115,10 +115,29 @@ class Separated(NamedTuple):  # training frameworks look into tuples, not into f
     objects: Tensor  # [b, s, d, n, f], feature maps of the foreground
 
 
+class Blocks(nn.ModuleList):
+    """Maps [b, n, f, d] through all blocks; before each they are modulated by what it is told, [b, blocks, n, 2 d]."""
+
+    for_onnx = False  # a scan looks at its numbers, and loops over as many chunks as there are
+
+    def forward(self, x: Tensor, *told: Tensor) -> Tensor:
+        for number, block in enumerate(self):
+            for clue in told:
+                x = modulated(x, clue[:, number])
+            x = block(x)
+        return x
+
+    @property
+    def regions(self) -> list[tuple[nn.Module, str]]:
+        """What is compiled: a half block, through which groups of sequences go one after the other."""
+        return [(block, "half_block") for block in self]
+
+
 class DeftMamba(nn.Module):
     """The backbone: maps of spectra to objects, and these to waveforms."""
 
     Config = DeftConfig
+    core = "blocks"  # see `s5cli.nn.core`
 
     def __init__(self, config: DeftConfig, maps: int) -> None:
         super().__init__()
@@ -128,7 +147,7 @@ class DeftMamba(nn.Module):
             nn.Conv2d(maps, c.width, 3, padding=1) if c.patch == (1, 1) else nn.Conv2d(maps, c.width, c.patch, c.patch)
         )
         self.up_conv = nn.Sequential(first, nn.GroupNorm(1, c.width))
-        self.blocks = nn.ModuleList(Block(c.block) for _ in range(c.blocks))
+        self.blocks = Blocks(Block(c.block) for _ in range(c.blocks))
         many = c.objects * c.width
         self.object_conv = nn.Sequential(
             nn.Conv2d(c.width, many, c.object_kernel, padding=c.object_kernel // 2), nn.Mish(), nn.GroupNorm(1, many)
@@ -212,14 +231,9 @@ class DeftMamba(nn.Module):
         frames, bins = self.config.patch
         return F.pad(maps, (0, -maps.shape[-1] % bins, 0, -maps.shape[-2] % frames))
 
-    def objects(self, maps: Tensor, clues: tuple[Clues, Tensor, Tensor | None] | None = None) -> Tensor:
-        """Maps [b, maps, n, f] to objects [b, o, d, n', f'], of n' by f' patches."""
-        x = self.up_conv(self.patched(maps)).permute(0, 2, 3, 1).contiguous()
-        for number, block in enumerate(self.blocks):
-            if clues is not None:
-                told, classes, frames = clues
-                x = told(number, x, classes, frames)
-            x = block(x)
+    def objects(self, maps: Tensor, told: Sequence[Tensor] = ()) -> Tensor:
+        """Maps [b, maps, n, f], and what the blocks are told, to objects [b, o, d, n', f'], of n' by f' patches."""
+        x = self.blocks(self.up_conv(self.patched(maps)).permute(0, 2, 3, 1).contiguous(), *told)
         objects: Tensor = self.object_conv(x.permute(0, 3, 1, 2)).unflatten(1, (self.config.objects, -1))
         return objects
 
@@ -317,8 +331,8 @@ class TargetExtractor(DeftMamba):
         spectrum, enrolled = spectrum / level, self.analyse(enrolments) / level
         maps = torch.cat([self.mixture_features(spectrum), self.enrolment_features(enrolled, spectrum)], dim=1)
         frames = -(-maps.shape[2] // self.config.patch_frames)
-        told = self.clues.embed(classes, features, frames)
-        return self.separated(self.objects(maps, (self.clues, *told)), spectrum, level, mixture.shape[-1])
+        told = self.clues(classes, features, frames)
+        return self.separated(self.objects(maps, told), spectrum, level, mixture.shape[-1])
 
     @classmethod
     def grown(cls, tensors: Mapping[str, Tensor], config: DeftConfig) -> dict[str, Tensor]:

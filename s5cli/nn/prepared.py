@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s5cli.nn.unet import LEVELS, DecoderBlock, ResBlock, UNet
+from s5cli.nn.unet import LEVELS, DecoderBlock, ResBlock, UNet, is_recorded
 
 _SLOPE = 0.01
 _STRIP_BYTES = 4 << 20  # of one map
@@ -144,7 +144,7 @@ WHOLE = Strip()
 
 def in_strips(x: Tensor, run: Callable[[Strip], Tensor]) -> Tensor:
     """What `run` makes of all frames of maps like `x` [b, c, n, f], on a CPU in strips of an even number of frames."""
-    if x.device.type != "cpu" or torch.jit.is_tracing():
+    if x.device.type != "cpu" or is_recorded():
         return run(WHOLE)
     n, out = x.shape[2], x
     size = max(8, _STRIP_BYTES // (x[:, :, 0].numel() * x.itemsize) // 2 * 2)
@@ -174,7 +174,7 @@ def is_fused(x: Tensor, bias: Tensor) -> bool:
     """Whether oneDNN does a convolution with what comes before or after it while the numbers are in registers."""
     return (
         x.device.type == "cpu" and x.dtype == torch.float32 and len(bias) == 1
-        and torch.backends.mkldnn.is_available() and not torch.jit.is_tracing()
+        and torch.backends.mkldnn.is_available() and not is_recorded()
     )  # fmt: skip
 
 
@@ -200,7 +200,7 @@ def add_convolved(y: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def convolved(x: Tensor, padding: tuple[int, int], weight: Tensor, bias: Tensor) -> Tensor:
     """A convolution with a bias for each clip, [b, c, 1, 1]."""
-    if len(bias) == 1 and not torch.jit.is_tracing():
+    if len(bias) == 1 and not is_recorded():
         return F.conv2d(x, weight, bias.flatten(), padding=padding)
     return F.conv2d(x, weight, padding=padding).add_(bias)
 

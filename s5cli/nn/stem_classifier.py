@@ -28,6 +28,7 @@ class StemHead(nn.Module):
     """Features [n, m, e] of stems to scaled cosines of every class, [n, k]."""
 
     Config = StemHeadConfig
+    core = None  # it is a head alone
 
     def __init__(self, config: StemHeadConfig) -> None:
         super().__init__()
@@ -65,6 +66,7 @@ class M2DStemClassifier(Encoder):
     """Stems [n, t] to scaled cosines of every class, [n, k]."""
 
     Config = M2DStemConfig
+    core = M2DTagger1ch.core
     stored_constants = M2DTagger1ch.stored_constants
 
     def __init__(self, config: M2DStemConfig) -> None:

@@ -100,7 +100,7 @@ class UNet(nn.Module):
             self.out_conv = nn.Conv2d(config.channels, 1, 1)
 
     def forward(self, maps: Tensor, shifts: Mapping[str, Tensor], clues: Tensor | None = None) -> Tensor:
-        if len(maps) > 1 and self.is_prepared and maps.device.type == "cpu" and not torch.jit.is_tracing():
+        if len(maps) > 1 and self.is_prepared and maps.device.type == "cpu" and not is_recorded():
             return torch.cat([self.forward(*clip) for clip in alone(maps, shifts, clues)])  # one fills the cache
         x, skips = self.pre_conv(maps), []
         if clues is not None:
@@ -113,6 +113,11 @@ class UNet(nn.Module):
             x = getattr(self, f"decoder_block{i}")(x, skips.pop(), shifts, f"decoder_block{i}")
         out: Tensor = self.after_conv(x)
         return out
+
+
+def is_recorded() -> bool:
+    """Whether PyTorch exports or compiles what is computed, for sizes that nobody knows yet."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
 def alone(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import RawIOBase
 from pathlib import Path
@@ -34,6 +36,7 @@ from s5cli.system import Streaming
 
 PORTION_SAMPLES = 1_600  # 50 ms
 Encoding = Literal["s16le", "f32le"]
+HEADERS = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM")  # of files, which as samples would be noise
 _TYPES: Mapping[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 
 
@@ -99,11 +102,13 @@ def of_pipe(stream: RawIOBase, encoding: Encoding, channel_order: ChannelOrder) 
     `stream` has no buffer of its own: a thread that waits at one could not be left behind when the program ends.
 
     Raises:
-        InputError: samples that are not finite or absurdly loud.
+        InputError: samples that are not finite or absurdly loud, or a sound file with a header.
     """
     kind, n_read = _TYPES[encoding], 0
     n_bytes = PORTION_SAMPLES * N_CHANNELS * kind.itemsize
     while len(content := _read(stream, n_bytes)) >= N_CHANNELS * kind.itemsize:
+        if not n_read and content.startswith(HEADERS):
+            raise InputError("standard input: a sound file, not raw samples; give its path in place of the dash")
         whole = content[: len(content) // (N_CHANNELS * kind.itemsize) * N_CHANNELS * kind.itemsize]
         samples = np.frombuffer(whole, kind).reshape(-1, N_CHANNELS).T.astype(np.float32)
         samples = samples / np.float32(32_768) if encoding == "s16le" else samples
@@ -134,6 +139,35 @@ def of_file(path: Path, channel_order: ChannelOrder) -> Iterator[Samples]:
             n_read += samples.shape[1]
 
 
+def of_device(name: str, channel_order: ChannelOrder, tell: Callable[[str], None]) -> Iterator[Samples]:
+    """Portions of a sound device's first four channels, until whoever asks for them stops.
+
+    `name` is a number or a part of a name of `python -m sounddevice`; empty means the machine's default input. `tell`
+    hears of samples that the machine lost because nobody fetched them in time.
+
+    Raises:
+        UsageError: the package or PortAudio is missing, or no such device gives four channels at 32 kHz.
+        InputError: samples that are not finite or absurdly loud.
+    """
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        advice = "pip install 's5cli[live]', and the system's PortAudio library (on Debian libportaudio2)"
+        raise UsageError(f"no sound device can be asked ({error}); {advice}") from error
+    n_read, device = 0, int(name) if name.isdecimal() else name or None
+    try:
+        with sounddevice.InputStream(RATE_HZ, PORTION_SAMPLES, device, N_CHANNELS, "float32", latency="high") as stream:
+            while True:
+                samples, lost = stream.read(PORTION_SAMPLES)
+                if lost:
+                    tell(f"{n_read / RATE_HZ:.2f} s  the sound device lost samples here")
+                yield checked(samples.T, f"sound device {name!r}", channel_order, n_read)
+                n_read += PORTION_SAMPLES
+    except (sounddevice.PortAudioError, ValueError) as error:
+        advice = "`python -m sounddevice` lists devices and their channels"
+        raise UsageError(f"sound device {name!r}: {error}; {advice}") from error
+
+
 def checked(samples: Samples, source: str, channel_order: ChannelOrder, n_before: int) -> Samples:
     """A portion in W, Y, Z, X order."""
     check_finite(samples, source, RATE_HZ, n_before)
@@ -156,7 +190,7 @@ class Growing:
     @classmethod
     def begin(cls, path: Path, label: str, subtype: Subtype) -> Self:
         partial = path.with_suffix(".part.wav")
-        return cls(path, label, soundfile.SoundFile(partial, "w", RATE_HZ, 1, subtype=subtype, format="WAV"))
+        return cls(path, label, soundfile.SoundFile(partial, "x", RATE_HZ, 1, subtype=subtype, format="WAV"))
 
     def add(self, samples: Samples, first: int) -> None:
         """Samples [t] of the recording from `first` on; before them it is silent."""
@@ -166,7 +200,12 @@ class Growing:
 
     def finish(self) -> None:
         self.file.close()
-        self.path.with_suffix(".part.wav").replace(self.path)
+        partial = self.path.with_suffix(".part.wav")
+        try:
+            partial.replace(self.path)
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"{self.path}: cannot be finished ({reason}); its sound is in {partial.name}") from error
 
 
 @dataclass(frozen=True)
@@ -226,8 +265,9 @@ def record(
     except (OSError, soundfile.LibsndfileError) as error:
         raise OutputError(f"{out_dir}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
     finally:
-        for one in growing.values():
-            one.finish()
+        with ExitStack() as stack:  # of one that fails the others are finished all the same
+            for one in growing.values():
+                stack.callback(one.finish)
     duration_s = incoming.n_samples / RATE_HZ
     if duration_s < MIN_DURATION_S:
         raise InputError(f"the recording: {duration_s:.3f} s, shorter than {MIN_DURATION_S} s; give a longer one")
@@ -237,7 +277,7 @@ def record(
 
 def _prepare(out_dir: Path, name: str) -> None:
     out_dir.mkdir(parents=True, exist_ok=True)
-    if there := sorted(out_dir.glob(f"{name}_*.wav")):
+    if there := sorted(out_dir.glob(f"{glob.escape(name)}_*.wav")):
         raise UsageError(f"{there[0]} is there already; give another -o or --name")
 
 

@@ -57,6 +57,7 @@ class Fingerprint:
     residual: bool = False
     file_format: str = "wav"
     first_order: bool = False
+    compiled: bool = False
 
     @classmethod
     def of(cls, loaded: LoadedSystem, options: Options) -> Fingerprint:
@@ -76,6 +77,7 @@ class Fingerprint:
             residual=options.residual,
             file_format=options.file_format,
             first_order=loaded.first_order,
+            compiled=loaded.compiled,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -158,13 +160,17 @@ class Manifest:
         """Reads what is there.
 
         Raises:
-            UsageError: it was made under another fingerprint, and this is no restart; or it cannot be read.
+            UsageError: it was made under another fingerprint, and this is no restart; or it cannot be read, or is
+                another program's.
         """
         self.path = out_dir / MANIFEST_NAME
         self._head = {"run": fingerprint.to_json(), "restart": restart, "about": dict(about)}
         self._begun = False
         self._synced_s = time.monotonic()
-        self._past = _past(self._lines())
+        contents = list(_contents(self._lines()))
+        self._past = _past(contents)
+        if self._past.fingerprint is None and any(map(_is_foreign, contents)):
+            raise UsageError(f"{self.path}: is no manifest of `s5 separate`; give another folder for the output")
         if self._past.fingerprint is not None and not restart:
             _check_same(out_dir, self._differences(fingerprint))
 
@@ -273,9 +279,9 @@ class _Past:
     writing: dict[str, Sequence[str]] = field(default_factory=dict)  # clips of which the end is not told
 
 
-def _past(lines: Iterable[bytes]) -> _Past:
+def _past(contents: Iterable[Any]) -> _Past:
     past = _Past()
-    for content in _contents(lines):
+    for content in contents:
         match content:
             case {"run": dict(fingerprint), "restart": bool(restart)}:
                 if restart or fingerprint != past.fingerprint:
@@ -290,6 +296,11 @@ def _past(lines: Iterable[bytes]) -> _Past:
                     past.done[clip] = Record(clip, file, sha256, contents)
                     past.writing.pop(clip, None)
     return past
+
+
+def _is_foreign(content: Any) -> bool:
+    """Whether a line was written by nothing that is called like this file here, as lists of training data often are."""
+    return isinstance(content, dict) and content.keys().isdisjoint(("run", "writing", "clip"))
 
 
 def _is_name(file: object) -> bool:

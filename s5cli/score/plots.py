@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Kind = Literal["png", "svg", "pdf"]
+PROGRAM = "s5cli"  # in every picture, so that those of others are told apart
+NAMES = {"classes", "confusion", "targets", "stages", "rules", "thresholds"}
+"""What pictures are called, or begin with before an underscore, those of `s5cli.tune.plots` too."""
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#8E4585"
 INK, GREY, FAINT, BAND = "#222222", "#7f7f7f", "#d9d9d9", "#f4f4f4"
@@ -58,7 +61,7 @@ def prepare(folder: Path) -> None:
     """Finds out before a long evaluation whether its pictures can be drawn, and makes their folder.
 
     Raises:
-        UsageError: matplotlib is not installed.
+        UsageError: matplotlib is not installed, or pictures of others would be replaced.
         OutputError: the folder cannot be made.
     """
     try:
@@ -69,6 +72,13 @@ def prepare(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made ({error.strerror or error}); name another folder") from error
+    for path in sorted(folder.iterdir()):
+        if path.suffix[1:] in get_args(Kind) and path.stem.partition("_")[0] in NAMES and not _is_own(path):
+            raise UsageError(f"{path}: is there and was not drawn by s5; name another folder, so that it is not lost")
+
+
+def _is_own(path: Path) -> bool:
+    return path.is_file() and PROGRAM.encode() in path.read_bytes()
 
 
 def draw(result: Evaluation, folder: Path, kind: Kind = "png") -> list[Path]:
@@ -92,7 +102,8 @@ def save(make: Callable[[], Figure], path: Path, kind: Kind) -> Path:
     import matplotlib
 
     buffer = io.BytesIO()
-    undated = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else {}
+    about = {"png": {"Software": PROGRAM}, "svg": {"Creator": PROGRAM, "Date": None}}
+    undated = about.get(kind, {"Creator": PROGRAM, "CreationDate": None})
     with matplotlib.rc_context(STYLE):  # as far as style goes there is global state; it is put back
         make().savefig(buffer, format=kind, metadata=undated)
     write_file(path, buffer.getvalue())

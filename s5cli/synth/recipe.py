@@ -125,7 +125,7 @@ class SceneRecipe:
                 data["background"]["file"], tuple(data["background"]["offsets"])
             )
             return SceneRecipe(**{**data, "events": tuple(map(_event, data["events"])), "background": background})
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(f"not a scene recipe: {type(error).__name__} {error}") from error
 
 

@@ -194,8 +194,14 @@ def _digest(scenes: Sequence[NamedRecipe], library: Library) -> str:
 
 
 def _remove_set(out: Path) -> None:
-    """Removes soundscape, targets and metadata of every scene whose metadata lie in `out`."""
-    for recipe in sorted((out / METADATA).glob("*.json")):
+    """Removes soundscape, targets and metadata of every scene whose metadata lie in `out`, if all of them are ours."""
+    recipes = sorted((out / METADATA).glob("*.json"))
+    for recipe in recipes:
+        try:
+            _recipe(recipe)
+        except InputError as error:
+            raise OutputError(f"{error}; not a set of `s5 synth`, so choose another folder") from error
+    for recipe in recipes:
         for target in (out / ORACLE_TARGET).glob("*.wav"):
             if parse_stem_file_name(target.name, recipe.stem):
                 target.unlink()

@@ -26,13 +26,14 @@ def card(
     """Markdown, complete but for the scores; `began_as` is what the network has been, the latest first."""
     schedule = recipe.schedule
     echoed = f", each rendered scene in {schedule.echo} of them on average" if schedule.echo > 1 else ""
+    fixed = f" out of {recipe.examples.scenes}" if recipe.examples.scenes else ""
     return "\n".join(
         [
             f"# {recipe.name}",
             "",
             f"A {recipe.task.replace('_', ' ')}, `{recipe.network}`, configuration `{dict(config)}`,",
             f"trained by s5cli {__version__} (`s5 train {recipe.name}`):",
-            f"{steps} steps of {schedule.batch_size} scenes of {recipe.scenes.duration_s:g} s{echoed}.",
+            f"{steps} steps of {schedule.batch_size} scenes of {recipe.scenes.duration_s:g} s{fixed}{echoed}.",
             *(f"Before that it was {name}." for name in began_as),
             "",
             "Its scores are its own. They say nothing of the published systems whose flow it serves in.",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from s5cli.errors import UsageError
 from s5cli.labels import CLASSES, N_CLASSES, N_SLOTS, SILENCE_INDEX
 from s5cli.scene import N_CHANNELS
 from s5cli.synth.library import Library
@@ -53,16 +54,29 @@ class ExampleSettings:
     """What becomes of a scene before a network sees it.
 
     `stem_share` of a tagger's examples are one target with some of the mixture left in it, as a separator would hand it
-    back (re-tagging sees such stems); `leak_db` is the range of what is left.
+    back (re-tagging sees such stems); `leak_db` is the range of what is left. `scenes` is how many different ones there
+    are before they come round again; 0: none comes twice.
+
+    >>> ExampleSettings(scenes=50).scene(120), ExampleSettings().scene(120)
+    (20, 120)
     """
 
     seed: int = 0
+    scenes: int = 0
     stem_share: float = 0.0
     leak_db: tuple[float, float] = (-40.0, -6.0)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.scenes, int) or self.scenes < 0:
+            raise UsageError(f"[examples] scenes is {self.scenes!r}; give how many there are, or 0 for new ones always")
+
+    def scene(self, example: int) -> int:
+        """Number of the scene that an example shows."""
+        return example % self.scenes if self.scenes else example
+
 
 class Scenes(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Example i is scene i of the seed, with as many of its channels as the network reads."""
+    """Example i is a scene of the seed, with as many of its channels as the network reads."""
 
     def __init__(
         self, scenes: SceneSettings, library: Library, examples: ExampleSettings, n_channels: int = N_CHANNELS
@@ -70,12 +84,17 @@ class Scenes(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.scenes, self.library, self.examples, self.n_channels = scenes, library, examples, n_channels
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        rng = np.random.default_rng((self.examples.seed, index, 1))
-        rendered = render(draw(self.scenes, self.library, self.examples.seed, index), self.library)
+        rendered, rng = self.rendered(index)
         if rendered.labels and rng.random() < self.examples.stem_share:
             rendered = as_stem(rendered, rng, self.examples.leak_db)
         mixture, targets, classes = padded(rendered, rng.permutation(N_SLOTS))
         return mixture[: self.n_channels], targets, classes
+
+    def rendered(self, index: int) -> tuple[Rendered, np.random.Generator]:
+        """Its scene, and where the rest of what is random about it comes from."""
+        seed, scene = self.examples.seed, self.examples.scene(index)
+        rendered = render(draw(self.scenes, self.library, seed, scene), self.library)
+        return rendered, np.random.default_rng((seed, scene, 1))
 
 
 def as_stem(rendered: Rendered, rng: np.random.Generator, leak_db: tuple[float, float]) -> Rendered:

@@ -4,7 +4,8 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,15 +14,17 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from s5cli.errors import S5Error, UsageError
+from s5cli.errors import OutputError, S5Error, UsageError
 from s5cli.synth.library import Library
 from s5cli.train.card import card
 from s5cli.train.data import Batch, ExampleSettings, Scenes, Span, batches, echoed
 from s5cli.train.recipe import Recipe, Schedule
 from s5cli.train.tasks import Validation, task_of
+from s5cli.weights import places
 
 _VALIDATION_SEED = 1_000_003  # no training run uses it
 
@@ -117,6 +120,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, network: nn.Module, fabric: Fabric, options: RunOptions) -> None:
         self.recipe, self.fabric, self.options, self.task = recipe, fabric, options, task_of(recipe.task)
+        self.task.folder = options.folder
         freeze(network, recipe.trainable)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPUs
         s = recipe.schedule
@@ -210,6 +214,11 @@ class Run:
     def checkpoint(self) -> Path:
         return self.options.folder / "checkpoint.pt"
 
+    @property
+    def weights(self) -> Path:
+        """Those that come out of it."""
+        return self.options.folder / f"{self.recipe.name}.safetensors"
+
     def save(self) -> None:
         """The whole state, atomically."""
         state = {
@@ -220,30 +229,41 @@ class Run:
             "steps": self.done_steps,
         }
         if self.fabric.is_global_zero:
-            part = self.checkpoint.with_suffix(".part")
-            torch.save(state, part)
-            part.replace(self.checkpoint)
+            with written(self.checkpoint) as part:
+                torch.save(state, part)
         self.fabric.barrier()
 
     def resume(self) -> None:
-        """Goes on from the folder's checkpoint, if there is one."""
-        self.options.folder.mkdir(parents=True, exist_ok=True)
+        """Goes on from the folder's checkpoint, if there is one.
+
+        Raises:
+            UsageError: the folder holds another run, a checkpoint that cannot be read, or finished weights without any.
+        """
+        places.make_folder(self.options.folder)
         if not self.checkpoint.exists():
+            if self.weights.exists():
+                raise UsageError(f"{self.weights} is there, but no checkpoint to go on from; give another -o")
             return
-        state = torch.load(self.checkpoint, map_location=self.fabric.device, weights_only=True)
-        if state["recipe"] != self.recipe.name:
+        try:
+            state = torch.load(self.checkpoint, map_location=self.fabric.device, weights_only=True)
+            begun = state["recipe"]
+            if begun == self.recipe.name:
+                self.network.module.load_state_dict(state["network"])
+                self.averaged.load_state_dict(state["averaged"])
+                self.optimiser.load_state_dict(state["optimiser"])
+                self.done_steps = state["steps"]
+        except Exception as error:  # whatever a damaged file, or that of another program, comes to
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise UsageError(f"{self.checkpoint}: no checkpoint of this run ({reason}); give another -o") from error
+        if begun != self.recipe.name:
             raise UsageError(
-                f"{self.options.folder} holds a run of {state['recipe']!r}, not {self.recipe.name!r}; give another -o"
+                f"{self.options.folder} holds a run of {begun!r}, not {self.recipe.name!r}; give another -o"
             )
-        self.network.module.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.done_steps = state["steps"]
         self.options.report(f"resumed at step {self.done_steps}")
 
     def export(self, began_as: Sequence[str]) -> Path:
         """The averaged weights as safetensors, float16 where the recipe says so, with their configuration inside."""
-        path = self.options.folder / f"{self.recipe.name}.safetensors"
+        path = self.weights
         if self.fabric.is_global_zero:
             state = {
                 key: halved(value) if self.recipe.half else value for key, value in self.averaged.state_dict().items()
@@ -255,10 +275,27 @@ class Run:
                 "steps": str(self.done_steps),
                 "began_as": json.dumps(list(began_as)),
             }
-            part = path.with_suffix(".part")
-            save_file({key: value.contiguous() for key, value in state.items()}, part, metadata=metadata)
-            part.replace(path)
+            with written(path) as part:
+                save_file({key: value.contiguous() for key, value in state.items()}, part, metadata=metadata)
         return path
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A path beside it that takes its place at the end.
+
+    Raises:
+        OutputError: the place cannot be written to or is full, which PyTorch and safetensors tell in their own ways.
+    """
+    part = path.with_suffix(".part")
+    try:
+        yield part
+        part.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise OutputError(f"{path}: cannot be written ({reason}); with room there the same command goes on") from error
 
 
 def learning_rate(step: int, schedule: Schedule) -> float:

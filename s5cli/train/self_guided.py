@@ -23,9 +23,9 @@ from s5cli.labels import N_CLASSES, N_SLOTS
 from s5cli.nn.class_decoder import Said
 from s5cli.nn.deft import Separated
 from s5cli.synth.library import Library
-from s5cli.synth.recipe import draw
-from s5cli.synth.render import Rendered, render
+from s5cli.synth.render import Rendered
 from s5cli.train.data import Batch, Scenes, padded
+from s5cli.train.enrolments import Enrolments
 from s5cli.train.recipe import Recipe, from_table
 from s5cli.train.self_guided_losses import (
     arcface_loss,
@@ -67,8 +67,7 @@ class Sources(Scenes):
     """Scenes with every source as a target: three foreground events, two interferers, the background; [6, t]."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        rng = np.random.default_rng((self.examples.seed, index, 1))
-        rendered = render(draw(self.scenes, self.library, self.examples.seed, index), self.library)
+        rendered, rng = self.rendered(index)
         mixture, targets, classes = padded(rendered, rng.permutation(N_SLOTS))
         return mixture, torch.cat([targets, torch.from_numpy(others(rendered))]), classes
 
@@ -128,6 +127,7 @@ def listened(given: Given, stems: Tensor, mixture: Tensor) -> Tensor:
 class SelfGuided:
     """What all tasks have in common: their options, and the parts that they are given."""
 
+    folder: Path
     calls: Sequence[str] = ("said",)
     needs: Sequence[str] = ()
 
@@ -213,10 +213,22 @@ class Extraction(SelfGuided):
     """The sources that enrolments and classes mean, slot by slot."""
 
     needs = ("separator",)
+    kept: Enrolments | None = None
+
+    def examples(self, recipe: Recipe, library: Library, network: nn.Module) -> Sources:
+        """What the separator makes of them is kept in the run's folder, if they come round again."""
+        found = super().examples(recipe, library, network)
+        if recipe.examples.scenes:
+            self.kept = Enrolments(self.folder / "enrolments", self.given["separator"].path, self.enrolments)
+        return found
+
+    def enrolments(self, mixture: Tensor) -> Tensor:
+        found: Tensor = self.given["separator"](mixture).waveforms[:, :N_SLOTS].float()
+        return found
 
     def clues(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Enrolments [b, s, t], and targets and classes in their order."""
-        enrolments = self.given["separator"](batch.mixture).waveforms[:, :N_SLOTS].float()
+        enrolments = (self.kept or self.enrolments)(batch.mixture)
         order = best_order(errors(enrolments, batch.targets[:, :N_SLOTS]))
         return enrolments, ordered(batch.targets[:, :N_SLOTS], order), ordered(batch.classes, order)
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -48,6 +49,9 @@ class Validation:
 
 class Task(Protocol):
     """What is learned. Networks may come wrapped by Fabric."""
+
+    folder: Path
+    """The run's own; set before anything is asked but `problems`."""
 
     calls: Sequence[str]
     """Methods of the network that the loss calls beside `forward`."""

@@ -18,7 +18,7 @@ from s5cli.tune.crossval import NONE_DB, HeldOut
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Milestone
 from s5cli.tune.trials import Effort
-from s5cli.weights.places import toml_value
+from s5cli.weights.places import read_toml, toml_value
 
 Table = Mapping[str, Any]
 
@@ -80,12 +80,21 @@ def check_place(path: Path) -> None:
     """Finds out before a long search whether its result can be written.
 
     Raises:
-        UsageError: the folder does not exist, or the path is one.
+        UsageError: the folder does not exist, the path is one, or something else than an earlier result lies there.
     """
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; name a file for the thresholds")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path}: its folder does not exist; make it, or name another file")
+    if path.is_file() and path.stat().st_size and not _is_result(path):
+        raise UsageError(f"{path}: is there and no result of `s5 tune`; name another file, so that it is not lost")
+
+
+def _is_result(path: Path) -> bool:
+    try:
+        return {"program", "system", "knobs", "search"} <= read_toml(path).keys()
+    except (OSError, ValueError):
+        return False
 
 
 def _warnings(result: Result) -> Iterator[str]:

@@ -49,12 +49,13 @@ def build(
     registry: Registry | None = None,
     precision: str = "fp32",
     engine: str = "torch",
+    compiled: bool = False,
 ) -> System:
     """The system of that name, or of an entry, its networks loaded and on `device`, see `resolve_device`.
 
     `thresholds` are knob values that go before those of the section and the flow's defaults: a number, or a table from
-    class name to number where the section allows it. `options` go before the section's in the same way. `precision` and
-    `engine` are those of `s5cli.weights.engine`.
+    class name to number where the section allows it. `options` go before the section's in the same way. `precision`,
+    `engine` and `compiled` are those of `s5cli.weights.engine`.
 
     Raises:
         UsageError: an unknown system, device, knob or option, or a precision or engine that is not to be had.
@@ -70,14 +71,14 @@ def build(
     knobs = {**entry.knobs, **_allowed(entry, thresholds or {})}
     chosen = setting(flow.knobs, knobs, flow.options, {**entry.options, **(options or {})})
     place = resolve_device(device)
-    engines.check(precision, engine, place)
+    engines.check(precision, engine, place, compiled)
     access = Access(offline, accept_licence, ask)
     paths = fetch.fetch_all(f"system {entry.name!r}", entry.files, known, access)
     made: dict[str, Any] = {}  # a part in two roles is one
     for part, path in zip(entry.parts.values(), paths, strict=True):
         if part.name not in made:
             network, made[part.name] = ready(part, path, place)
-            engines.start(network, made[part.name], path, part.name, precision, engine, place)
+            engines.start(network, made[part.name], path, part.name, precision, engine, place, compiled)
     built: System = flow(**{role: made[part.name] for role, part in entry.parts.items()}, setting=chosen)
     return built
 

@@ -3,7 +3,7 @@
 `fp32` is the default on every device, and on CUDA exact (TF32 is switched off; `tf32` switches it on, for the whole
 process). `bf16` and `fp16` do the arithmetic of each network's core (`s5cli.nn.core`) with fewer bits. The engine
 `onnx` has ONNX Runtime compute the cores: CUDA where the system runs on CUDA, else the CPU; it never falls back from
-one to the other.
+one to the other. On the engine torch the cores can be compiled.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 ENGINES = ("torch", "onnx")
 
 
-def check(precision: str, engine: str, place: torch.device) -> None:
-    """Raises UsageError for a precision or engine that is unknown, or not to be had on that device."""
+def check(precision: str, engine: str, place: torch.device, compiled: bool = False) -> None:
+    """Raises UsageError for a precision or engine that is unknown, or not to be had on that device.
+
+    Where networks are to be compiled, something small is compiled to see whether that can be done at all.
+    """
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}; it is one of {', '.join(PRECISIONS)}")
     if engine not in ENGINES:
@@ -38,10 +41,35 @@ def check(precision: str, engine: str, place: torch.device) -> None:
         if precision not in ("fp32", "tf32"):
             raise UsageError(f"engine onnx computes in fp32 or tf32, not {precision}; give engine torch")
         onnx.check_installed(place)
+    if compiled:
+        if engine != "torch":
+            raise UsageError(f"engine {engine} computes networks that PyTorch does not compile; leave compile out")
+        _check_compiler(place)
+
+
+def _check_compiler(place: torch.device) -> None:
+    import torch
+
+    try:
+        torch.compile(lambda x: x.cos() + 1, fullgraph=True)(torch.ones(64, device=place))
+    except Exception as error:  # PyTorch's compilers raise what they like
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = next((line for line in lines if "error: " in line), lines[0])
+        raise UsageError(
+            f"networks cannot be compiled here ({reason.strip()}); torch.compile needs a C++ compiler and Python's"
+            " headers, or leave compile out"
+        ) from error
 
 
 def start(
-    network: nn.Module, part: Part, weights: Path, name: str, precision: str, engine: str, place: torch.device
+    network: nn.Module,
+    part: Part,
+    weights: Path,
+    name: str,
+    precision: str,
+    engine: str,
+    place: torch.device,
+    compiled: bool = False,
 ) -> None:
     """Makes the network of `part` compute so, which it does on its device already.
 
@@ -56,18 +84,25 @@ def start(
     """
     import torch
 
-    from s5cli.nn.core import core_of, lower, replace
+    from s5cli.nn.core import compile_core, core_of, lower, replace
 
     if place.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    if precision in ("fp32", "tf32") and engine == "torch":
+    is_plain = precision in ("fp32", "tf32")
+    if is_plain and engine == "torch" and not compiled:
         return
-    core = core_of(network)
+    core, kind = core_of(network), type(network).__name__
     if core is None:
-        raise UsageError(f"part {name!r} runs in fp32 on the engine torch only: {type(network).__name__} names no core")
+        if hasattr(network, "core"):
+            return
+        raise UsageError(f"part {name!r} runs in fp32 on the engine torch only, not compiled: {kind} names no core")
     if engine == "onnx":
         from s5cli.weights import onnx
 
-        replace(core, onnx.Session(onnx.cached(core, part, weights, name), place, precision == "tf32"))
-    else:
+        if not onnx.can_hold(core):
+            raise UsageError(f"part {name!r} runs on the engine torch only: no ONNX file can hold what {kind} does")
+        replace(core, onnx.session(core, part, weights, name, place, precision == "tf32"))
+    elif not is_plain:
         lower(core, torch.bfloat16 if precision == "bf16" else torch.float16)
+    if compiled:
+        compile_core(core)

@@ -1,6 +1,7 @@
 """A system's networks as ONNX files, with hashes: `s5 export`."""
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 from s5cli import __version__
 from s5cli.errors import UsageError, WeightsError
 from s5cli.weights import build, fetch, hashes, onnx, places
-from s5cli.weights.registry import PartEntry, registry
+from s5cli.weights.registry import PartEntry, SystemEntry, registry
+
+ABOUT = "system.json"
 
 
 def export_system(name: str, out_dir: Path) -> dict[str, Any]:
@@ -18,22 +21,42 @@ def export_system(name: str, out_dir: Path) -> dict[str, Any]:
     sha256 and size of its file.
 
     Raises:
-        UsageError: unknown system, or a network that names no core.
+        UsageError: unknown system, a network that names no core, or a folder with files that no export of it left.
         WeightsError: weights are not on this machine.
         OutputError: the folder cannot be written to.
     """
     entry = registry().system(name)
     places.make_folder(out_dir)
-    parts = {}
+    _check_place(out_dir, entry)
+    parts: dict[str, Any] = {}
+    about = {"system": entry.name, "opset": onnx.OPSET, "s5cli": __version__, "torch": version("torch"), "parts": parts}
+    _write_about(out_dir, about)  # first, so that the folder of a call that is stopped is known again
     for role, part in entry.parts.items():
         path = fetch.locate(part.file)
         if path is None:
             raise WeightsError(f"file {part.file.name!r} is not on this machine; run `s5 download {name}`")
         parts[role] = _export_part(part, path, out_dir / f"{role}.onnx")
-    about = {"system": entry.name, "opset": onnx.OPSET, "s5cli": __version__, "torch": version("torch"), "parts": parts}
-    with places.whole(out_dir / "system.json") as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n")
+    _write_about(out_dir, about)
     return about
+
+
+def _check_place(out_dir: Path, entry: SystemEntry) -> None:
+    files = [ABOUT, *(f"{role}.onnx" for role in entry.parts)]
+    there = [out_dir / file for file in files if (out_dir / file).exists()]
+    if not there:
+        return
+    try:
+        about = json.loads((out_dir / ABOUT).read_bytes())
+        is_own = about["system"] == entry.name and "opset" in about
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        is_own = False
+    if not is_own:
+        raise UsageError(f"{there[0]}: is there and no export of {entry.name}; give another folder with -o")
+
+
+def _write_about(out_dir: Path, about: Mapping[str, Any]) -> None:
+    with places.whole(out_dir / ABOUT) as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n")
 
 
 def _export_part(part: PartEntry, weights: Path, target: Path) -> dict[str, Any]:
@@ -41,8 +64,8 @@ def _export_part(part: PartEntry, weights: Path, target: Path) -> dict[str, Any]
 
     network, adapter = build.ready(part, weights)
     core = core_of(network)
-    if core is None:
-        raise UsageError(f"part {part.name!r} cannot be exported: {type(network).__name__} names no core")
+    if core is None or not onnx.can_hold(core):
+        raise UsageError(f"part {part.name!r} cannot be exported: {type(network).__name__} has no core for it")
     onnx.export(core, adapter, target)
     return {
         "network": part.network,

@@ -26,6 +26,11 @@ WHEELS = ("onnxruntime", "onnxruntime-gpu")
 LENGTHS_S = (1, 2)  # of the noise that a core is traced with; the axes in which its inputs differ may have any length
 
 
+def can_hold(core: nn.Module) -> bool:
+    """Whether a file can hold what a core computes."""
+    return bool(getattr(core, "for_onnx", True))
+
+
 def cached(core: nn.Module, part: Part, weights: Path, name: str) -> Path:
     """The file of a core in the cache, made where it is not there."""
     made_of = [hashes.sha256_of(weights)[:16], __version__, version("torch")]
@@ -99,6 +104,23 @@ def _is_installed(wheel: str) -> bool:
         return bool(version(wheel))
     except PackageNotFoundError:
         return False
+
+
+def session(core: nn.Module, part: Part, weights: Path, name: str, place: torch.device, tf32: bool) -> Session:
+    """A core in ONNX Runtime. A cached file that it cannot read is made again.
+
+    Raises:
+        UsageError: as `Session` and `export`.
+        OutputError: as `export`.
+    """
+    path = cached(core, part, weights, name)
+    try:
+        return Session(path, place, tf32)
+    except UsageError:
+        raise
+    except Exception:  # ONNX Runtime has many
+        path.unlink()
+        return Session(cached(core, part, weights, name), place, tf32)
 
 
 class Session:

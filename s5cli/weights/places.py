@@ -50,8 +50,10 @@ def make_folder(folder: Path) -> Path:
 
 def unwritable(path: Path, error: OSError) -> OutputError:
     """The error that says what to do where a file cannot be written."""
+    is_own = any(path.is_relative_to(folder) for folder in (cache_dir(), data_dir(), config_dir()))
     moved = "move the folders with S5_CACHE_DIR, S5_DATA_DIR and S5_CONFIG_DIR"
-    return OutputError(f"cannot write to {path} ({error.strerror or error}); {moved}")
+    advice = moved if is_own else "make room there, or give another folder"
+    return OutputError(f"cannot write to {path} ({error.strerror or error}); {advice}")
 
 
 @contextmanager

@@ -220,6 +220,15 @@ def test_the_same_runs_give_the_same_bytes(order, submission, tmp_path):
     assert tree(order.out_dir) == tree(submission)
 
 
+def test_a_zip_of_that_name_that_is_nobodys_package_here_stays(order):
+    """Such as the official example, downloaded."""
+    order.out_dir.mkdir()
+    (order.out_dir / "task4.zip").write_bytes(b"an example")
+    with pytest.raises(UsageError, match=r"task4\.zip is there already; --overwrite"):
+        package(order)
+    assert [(path.name, path.read_bytes()) for path in order.out_dir.iterdir()] == [("task4.zip", b"an example")]
+
+
 def test_what_is_there_is_refused_and_replaced_on_demand(order, submission):
     copied(submission, order.out_dir)
     before = tree(order.out_dir)

@@ -1,5 +1,6 @@
 """Live input: the same stems however it comes, what a recording as a whole gives, and `s5 stream` as a user runs it."""
 
+import os
 import re
 import signal
 import subprocess
@@ -211,6 +212,37 @@ def test_mistakes_are_one_line_and_leave_nothing(lq, streaming, clip, tmp_path):
     assert lq("stream", clip, *line, "--system", "tiny", "--labels", "Pour").code == 0
     again = lq("stream", clip, *line, "--system", "tiny")
     assert "live_0_Pour.wav is there already" in again.error
+
+
+ALSA = """
+pcm.nothing { type null }
+pcm.recorded { type file  slave.pcm "nothing"  file "/dev/null"  infile "FOLDER/sound.raw"  format "raw"
+               hint { show on  description "a file" } }
+ctl.recorded { type null }
+"""
+
+
+def test_a_sound_device(lq, tmp_path):
+    """ALSA plays a file as a device; without sound on this machine there is at least a message."""
+    sound = np.random.default_rng(0).uniform(-0.1, 0.1, (4 * 1600, 4)).astype("<f4")
+    sound.tofile(tmp_path / "sound.raw")
+    (tmp_path / "asoundrc").write_text(ALSA.replace("FOLDER", str(tmp_path)))
+    heard = (
+        "import sys, numpy; from s5cli.run.live import of_device; portions = of_device('recorded', 'acn', print);"
+        "numpy.stack([next(portions).T for _ in range(4)]).tofile(sys.argv[1]); portions.close()"
+    )
+    environment = {**os.environ, "ALSA_CONFIG_PATH": f"/usr/share/alsa/alsa.conf:{tmp_path / 'asoundrc'}"}
+    command = [sys.executable, "-c", heard, tmp_path / "heard.raw"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    if "PortAudio library not found" in done.stderr:
+        assert "no sound device can be asked" in lq("stream", "--sound-device", "", "--system", "tiny").error
+        pytest.skip("no PortAudio")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "heard.raw", "<f4").reshape(-1, 4), sound)
+    told = lq("stream", "--sound-device", "no such", "-o", tmp_path / "out", "--system", "tiny").error
+    assert "sound device 'no such': " in told
+    assert "`python -m sounddevice` lists" in told
+    assert "not both" in lq("stream", tmp_path / "clip.wav", "--sound-device", "", "--system", "tiny").error
 
 
 def test_nothing_is_dropped_where_networks_are_slower(lq, clip):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from s5cli.nn.class_decoder import ClassDecoder, DecoderConfig, DualPath
-from s5cli.nn.clues import FrameClue, ResFilm
+from s5cli.nn.clues import FrameClue, ResFilm, modulated
 from s5cli.nn.deft import DeftConfig, TargetExtractor, UniversalSeparator, current_names
 from s5cli.nn.deft_block import Block, BlockConfig
 from s5cli.weights import checkpoint
@@ -112,7 +112,7 @@ def test_groups_and_checkpoints_change_nothing():
 def test_clues_are_deaf_before_they_have_learned():
     """A block with zero FiLM is the plain block; an extractor that begins as a separator gives what that one gives."""
     x = torch.randn(1, 5, 4, 8)
-    assert torch.equal(ResFilm(6, 8)(x, torch.randn(1, 6)), x)
+    assert torch.equal(modulated(x, ResFilm(6, 8)(torch.randn(1, 6))), x)
     torch.manual_seed(0)
     separator = UniversalSeparator(TINY).eval()
     config = replace(TINY, frame_features=12)

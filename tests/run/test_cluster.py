@@ -23,7 +23,7 @@ from s5cli.cli import exit_code
 from s5cli.errors import UsageError
 from s5cli.run.cluster import Cluster, chosen
 from s5cli.run.cluster.machine import WorkerSpec, prepared
-from s5cli.run.cluster.session import allocated, check_reachable
+from s5cli.run.cluster.session import allocated, check_reachable, joined
 from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
 from s5cli.run.record import Notice, RunResult
@@ -278,6 +278,32 @@ def test_without_a_cluster_one_starts_and_ends_with_the_run(clips, out):
     until(lambda: not workers())
 
 
+DRIVER = """
+import time
+from s5cli.run.cluster.session import joined
+with joined("local"):
+    import psutil
+    print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_nothing_is_left_of_a_ray_of_our_own_whose_driver_was_killed(address):
+    """Its agents alone would stay for a minute. Another Ray of the same user, that of this module, is left alone."""
+    import psutil  # Ray brings it along
+
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert driver.stdout is not None
+    processes = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
+    assert {"ray::DashboardAgent", "ray::RuntimeEnvAgent"} <= {process.cmdline()[0] for process in processes}
+    driver.kill()
+    driver.wait()
+    _, left = psutil.wait_procs(processes, timeout=10)
+    assert left == []
+    assert allocated(None, "cpu").n_workers == 1
+    assert len(psutil.Process().children(recursive=True)) > 5
+
+
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
@@ -290,6 +316,19 @@ def test_where_there_is_no_cluster(address, reason):
     with pytest.raises(UsageError) as caught:
         check_reachable(address)
     assert str(caught.value).startswith(reason)
+
+
+def test_a_ray_that_does_not_start(monkeypatch):
+    """As where a machine is so busy that it takes more than half a minute: Ray has no class for that."""
+
+    def init(*args, **options):
+        raise Exception("The current node timed out during startup.\nThis could happen because")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    told = r"^Ray does not start on this machine \(The current node timed out during startup\.\); call again"
+    with pytest.raises(UsageError, match=told), joined("local"):
+        pass
 
 
 def test_options_that_do_not_go_together():

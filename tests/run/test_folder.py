@@ -75,6 +75,7 @@ def test_it_survives_a_file():
         ({"options": {"stages": 2}}, "options.stages 2, not None"),
         ({"precision": "bf16"}, "precision 'bf16', not 'fp32'"),
         ({"engine": "onnx"}, "engine 'onnx', not 'torch'"),
+        ({"compiled": True}, "compiled True, not None"),
         ({"window_s": None}, "window_s None, not 10.0"),
         ({"labels": ("Pour",)}, "labels ['Pour'], not []"),
         ({"channel_order": "fuma"}, "channel_order 'fuma', not 'acn'"),

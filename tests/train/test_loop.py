@@ -1,20 +1,23 @@
 """Real short runs: what is saved, that a resumed run is the uninterrupted one, what stays frozen."""
 
+import resource
+import signal
 import tomllib
 import weakref
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from s5cli.errors import UsageError, WeightsError
+from s5cli.errors import OutputError, UsageError, WeightsError
 from s5cli.nn.body_tagger import BodyTagger, BodyTaggerConfig
 from s5cli.nn.efficientat import EfficientAT, EfficientATConfig
 from s5cli.nn.resunet import ResUNetK
 from s5cli.synth.settings import SceneSettings
 from s5cli.train import start
 from s5cli.train.data import ECHO_SCENES, Batch, ExampleSettings, Scenes, Span, as_stem, batches, echoed
-from s5cli.train.loop import RunOptions, learning_rate, train
+from s5cli.train.loop import RunOptions, learning_rate, train, written
 from s5cli.train.recipe import Recipe, Schedule, names, read_recipe, recipe_of
 from s5cli.train.start import began_as, initial_network, install
 from s5cli.train.tasks import Validation
@@ -160,6 +163,55 @@ def test_a_folder_keeps_to_its_recipe(library, tmp_path):
         run(SEPARATOR, library, tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["cut", "of another program", "no pickle", "of another network"])
+def test_a_checkpoint_that_is_none_of_this_run_is_left_alone(library, tmp_path, kind):
+    path = tmp_path / "checkpoint.pt"
+    if kind == "no pickle":
+        path.write_text("somebody's notes")
+    elif kind == "of another program":
+        torch.save({"model": {}, "epoch": 3}, path)
+    else:
+        run(TAGGER, library, tmp_path, minutes=0.0)
+        (tmp_path / "tiny_tagger.safetensors").unlink()
+        if kind == "cut":
+            path.write_bytes(path.read_bytes()[:-1000])
+    before = path.read_bytes()
+    recipe = replace(TAGGER, config={**TAGGER.config, "width": 0.2}) if kind == "of another network" else TAGGER
+    with pytest.raises(UsageError, match=r"checkpoint\.pt: no checkpoint of this run .*; give another -o"):
+        run(recipe, library, tmp_path)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_finished_weights_without_a_checkpoint_are_not_begun_again(library, tmp_path):
+    path, _ = run(TAGGER, library, tmp_path, minutes=0.0)
+    (tmp_path / "checkpoint.pt").unlink()
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"tiny_tagger\.safetensors is there, but no checkpoint"):
+        run(TAGGER, library, tmp_path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda tensors, path: save_file(tensors, path)])
+def test_a_full_disk_costs_no_checkpoint(tmp_path, save):
+    """Where a process may write no more, as to a full disk, the one before stays, and no half of the new one."""
+    path = tmp_path / "checkpoint.pt"
+    path.write_text("before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    on_signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with (
+            pytest.raises(OutputError, match=r"checkpoint\.pt: cannot be written .*; with room there"),
+            written(path) as part,
+        ):
+            save({"a": torch.zeros(100_000)}, part)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, on_signal)
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("checkpoint.pt", "before")]
+
+
 def test_examples_do_not_depend_on_workers(library):
     dataset = Scenes(SCENES, library, ExampleSettings(seed=3, stem_share=0.5))
     here = list(batches(dataset, Span(4, 8), 2, workers=0))
@@ -295,6 +347,15 @@ def test_a_batch_speaks_both_languages(library):
     used = batch.classes >= 0
     assert batch.targets[used].abs().amax() > 0
     assert not batch.targets[~used].any()
+
+
+def test_scenes_come_round_again(library):
+    dataset = Scenes(SCENES, library, ExampleSettings(seed=1, scenes=2))
+    first, second, third = dataset[0], dataset[1], dataset[2]
+    assert all(torch.equal(one, other) for one, other in zip(first, third, strict=True))
+    assert not torch.equal(first[0], second[0])
+    with pytest.raises(UsageError, match=r"scenes is -1; give how many"):
+        ExampleSettings(scenes=-1)
 
 
 def test_a_stem_is_one_target_and_a_rest(library):

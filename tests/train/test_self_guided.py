@@ -10,12 +10,14 @@ import torch
 
 from s5cli.cli import exit_code
 from s5cli.errors import NeedsTrainingError, UsageError
+from s5cli.nn.deft import DeftConfig, UniversalSeparator
 from s5cli.synth.library import Library
 from s5cli.synth.recipe import draw
 from s5cli.synth.render import render
 from s5cli.synth.settings import SceneSettings
 from s5cli.train import self_guided
 from s5cli.train.data import ExampleSettings
+from s5cli.train.enrolments import Enrolments
 from s5cli.train.loop import check
 from s5cli.train.recipe import recipe_of
 from s5cli.weights import checkpoint, registry
@@ -63,11 +65,16 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def trained(place, material, name, text, capsys):
-    """`s5 train` with this recipe; what it says, and the network from where the registry looks for it."""
-    (place / f"{name}.toml").write_text(text + REST)
-    line = ["train", place / f"{name}.toml", "--sources", material, "--held-out", "train", "-o", place / name]
+def train(place, material, name, text, capsys, *more, rest=REST):
+    """`s5 train` with this recipe."""
+    (place / f"{name}.toml").write_text(text + rest)
+    line = ["train", place / f"{name}.toml", "--sources", material, "--held-out", "train", "-o", place / name, *more]
     assert exit_code([*map(str, line), "--accelerator", "cpu", "--workers", "0"]) == 0, capsys.readouterr().err
+
+
+def trained(place, material, name, text, capsys):
+    """The same: what it says, and the network from where the registry looks for it."""
+    train(place, material, name, text, capsys)
     known = registry.registry()
     part = known.parts[f"tiny-{name.partition('_')[0]}"]
     return capsys.readouterr().err, load_network(part, trained_path(part.file))
@@ -96,6 +103,7 @@ def test_all_tasks_one_after_the_other(place, material, capsys):
         assert torch.equal(separator.state_dict()[name], tensor), "only the classifier learned"
     said, extractor = trained(place, material, "tse", tables["tse"], capsys)
     assert "enrolment_snri_db" in said
+    assert not (place / "tse" / "enrolments").exists(), "no scene comes twice"
     assert extractor.config.frame_features == 513
     said, classifier = trained(place, material, "sc", tables["sc"], capsys)
     assert "class_right_percent" in said
@@ -110,6 +118,73 @@ def test_losses_of_2025(place, material, capsys):
     trained(place, material, "uss", UNIVERSAL + f"[config]\n{SIZES}{decoder}", capsys)
     options = '[options]\nextraction = "snr"\nseparator = "tiny-uss"\n'
     trained(place, material, "tse", EXTRACTION + f"[config]\n{SIZES}class_width = 4\n{options}", capsys)
+
+
+@pytest.fixture
+def separated(monkeypatch):
+    """How many clips universal separators have heard."""
+    heard, forward = [], UniversalSeparator.forward
+
+    def counted(network, mixture):
+        heard.extend(mixture)
+        return forward(network, mixture)
+
+    monkeypatch.setattr(UniversalSeparator, "forward", counted)
+    return heard
+
+
+def test_a_run_of_scenes_that_come_round_again_separates_each_once(place, material, capsys, separated):
+    """Also when it is stopped and goes on; a file that is damaged meanwhile is made again."""
+    trained(place, material, "uss", UNIVERSAL + f"[config]\n{SIZES}[options]\nclasses = 0\nsilence = 0\n", capsys)
+    separated.clear()
+    text = EXTRACTION + f"[config]\n{SIZES}class_width = 4\n[options]\nseparator = 'tiny-uss'\n"
+    rest = REST.replace("[schedule]\nsteps = 2", "[examples]\nscenes = 3\n[schedule]\nsteps = 6")
+    train(place, material, "tse", text, capsys, "--steps", 6, "--minutes", 0, rest=rest)
+    assert len(separated) == 2, "one step"
+    first, second = sorted((place / "tse" / "enrolments").rglob("*.f16"))
+    assert first.stat().st_size == 3 * 16_000 * 2 + 4
+    kept = first.read_bytes()
+    first.write_bytes(kept[:-100])
+    train(place, material, "tse", text, capsys, "--steps", 6, rest=rest)
+    assert len(separated) == 2 + 2 + 2, "a damaged one, the third scene, two of the validation"
+    assert first.read_bytes() == kept
+    assert second.is_file()
+    assert "6 steps of 2 scenes of 0.5 s out of 3." in (place / "tse" / "tse.md").read_text()
+
+
+def test_what_is_kept_is_what_a_separator_would_say(tmp_path, separated):
+    torch.manual_seed(0)
+    settings = tomllib.loads(SIZES)
+    network = UniversalSeparator(DeftConfig(**settings)).eval()
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"one")
+    mixtures = torch.randn(3, 4, 16_000) / 10
+
+    def made(clips):
+        with torch.no_grad():
+            return network(clips).waveforms[:, :3]
+
+    kept = Enrolments(tmp_path / "kept", weights, made)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        first = kept(mixtures[:2])
+    separated.clear()
+    expected = made(mixtures)
+    torch.testing.assert_close(first, expected[:2], rtol=1e-3, atol=1e-6)
+    separated.clear()
+    assert torch.equal(kept(mixtures[[1, 2, 0]])[[0, 2]], first[[1, 0]])
+    assert len(separated) == 1, "the third"
+    assert len([*kept.folder.iterdir()]) == 3, "and nothing that is not whole"
+    for path in kept.folder.iterdir():
+        content = bytearray(path.read_bytes())
+        content[100] ^= 1
+        path.write_bytes(content)
+    assert torch.equal(kept(mixtures[:2]), first)
+    assert len(separated) == 3, "a bit was wrong in each"
+    weights.write_bytes(b"another")
+    other = Enrolments(tmp_path / "kept", weights, made)
+    other(mixtures[:1])
+    assert len(separated) == 4
+    assert len([*(tmp_path / "kept").iterdir()]) == 2
 
 
 def test_what_a_task_needs_is_asked_before_it_begins(place, library):

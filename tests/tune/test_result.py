@@ -15,7 +15,7 @@ from s5cli.knobs import Setting, setting
 from s5cli.labels import CLASSES
 from s5cli.systems.tagging_driven import TaggingDriven
 from s5cli.tune.crossval import NONE_DB, HeldOut
-from s5cli.tune.result import Result, lines, toml
+from s5cli.tune.result import Result, check_place, lines, toml
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Candidate, Milestone
 from s5cli.tune.trials import Effort
@@ -54,6 +54,7 @@ def result(tuned, untuned, by_margin=None, values=None, options=None):
 def test_the_file_is_a_thresholds_file(tmp_path):
     found = result([1.0, 2, 3, 4], [0.0, 1, 2, 3])
     found.write(tmp_path / "t.toml")
+    check_place(tmp_path / "t.toml")  # the next search may replace it
     given = read_thresholds(tmp_path / "t.toml")
     assert given.system == found.system
     assert given.weights == found.weights

@@ -1,18 +1,23 @@
 """Networks compute the same with fewer bits, nearly, and in another engine; what cannot be had is refused."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.backends.debugging import aot_eager
 
 from s5cli.adapters.slots import SlotSeparator
 from s5cli.adapters.tracks import TrackTagger
 from s5cli.errors import UsageError
+from s5cli.nn.af_whisper import AFWhisper, AFWhisperConfig
 from s5cli.nn.body_tagger import BodyTagger, BodyTaggerConfig
-from s5cli.nn.core import core_of, lower, replace
+from s5cli.nn.core import compile_core, core_of, lower, replace
+from s5cli.nn.deft import DeftConfig, TargetExtractor, UniversalSeparator
 from s5cli.nn.m2d import M2DConfig, M2DTagger1ch, M2DTagger4ch
 from s5cli.nn.resunet import ResUNetK
+from s5cli.nn.stem_classifier import M2DStemClassifier, M2DStemConfig, StemHead, StemHeadConfig
 from s5cli.nn.unet import ResUNetConfig
 from s5cli.scene import Queries, Scene
 from s5cli.weights import engine, onnx
@@ -40,6 +45,20 @@ NETWORKS = {
     "M2D, 1 channel": lambda: M2DTagger1ch(M2D),
     "M2D, 4 channels": lambda: M2DTagger4ch(M2D),
     "compact tagger": lambda: BodyTagger(BodyTaggerConfig(channels=4)),
+}
+DEFT = DeftConfig(width=8, blocks=2, heads=2, head_width=4, ffn_width=16, expand=2, mamba_head_width=4, states=4,
+                  n_fft=128, hop_samples=64, patch_frames=2, patch_bins=5, frame_features=12)  # fmt: skip
+SELF_GUIDED = {
+    "universal separator": lambda: (UniversalSeparator(DEFT), [noise(3000, 1)[None]]),
+    "target extractor": lambda: (
+        TargetExtractor(DEFT),
+        [noise(3000, 1)[None], noise(3000, 2)[None, :3], torch.eye(54)[:1], torch.randn(1, 3, 9, 12)],
+    ),
+    "stem classifier": lambda: (
+        M2DStemClassifier(M2DStemConfig(width=16, depth=2, heads=2, stacked=False)),
+        [noise(20_000, 1)],
+    ),
+    "AF-Whisper": lambda: (AFWhisper(AFWhisperConfig(width=16, depth=2, heads=2, ffn_width=32)), [noise(20_000, 1)]),
 }
 CPU = torch.device("cpu")
 
@@ -80,6 +99,85 @@ def test_fewer_bits_change_little(name):
     assert torch.bfloat16 in {parameter.dtype for parameter in core_of(network).parameters()}
 
 
+def self_guided(name):
+    """A network of these systems whose clues count, and what it is called with."""
+    torch.manual_seed(0)
+    network, given = SELF_GUIDED[name]()
+    for film in network.clues.film if name == "target extractor" else ():
+        torch.nn.init.normal_(film.weight, std=0.5)
+    return network.eval(), given
+
+
+def heard(network, given):
+    with torch.inference_mode():
+        found = network(*given)
+    return getattr(found, "waveforms", found)
+
+
+@pytest.mark.parametrize("name", SELF_GUIDED)
+def test_fewer_bits_change_little_in_self_guided_systems(name):
+    network, given = self_guided(name)
+    expected = heard(network, given)
+    lower(core_of(network), torch.bfloat16)
+    found = heard(network, given)
+    assert found.dtype == expected.dtype
+    assert (found - expected).square().sum() < 1e-2 * expected.square().sum()
+    assert torch.bfloat16 in {parameter.dtype for parameter in core_of(network).parameters()}
+
+
+@pytest.fixture
+def compiled():
+    """Compiles cores to what a compiler is handed, run by PyTorch's own kernels; and the graphs that it was handed."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return aot_eager(graph, inputs)
+
+    return partial(compile_core, backend=backend), graphs
+
+
+@pytest.mark.parametrize("name", ["universal separator", "stem classifier"])
+def test_compiled_networks_say_the_same(name, compiled):
+    network, given = self_guided(name)
+    expected, (compile_it, graphs) = heard(network, given), compiled
+    compile_it(core_of(network))
+    torch.testing.assert_close(heard(network, given), expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    assert graphs
+
+
+def test_a_compiled_tagger_says_the_same_of_any_length(compiled):
+    """With one code for all but the first length and batch."""
+    network, (compile_it, graphs) = network_of("M2D, 1 channel"), compiled
+    clips = [noise(n_samples, 1)[:, None][:n] for n_samples, n in ((20_000, 2), (40_000, 3), (70_001, 4))]
+    with torch.inference_mode():
+        expected = [network(clip) for clip in clips]
+        compile_it(core_of(network))
+        for clip, answer in zip(clips, expected, strict=True):
+            torch.testing.assert_close(network(clip), answer, rtol=0, atol=1e-5)
+    assert len(graphs) == 2
+
+
+def test_a_compiled_separator_says_the_same(compiled):
+    network, (compile_it, graphs) = network_of("compact separator"), compiled
+    adapter = adapter_of(network)
+    expected = answers(adapter, 20_000)
+    compile_it(core_of(network))
+    np.testing.assert_allclose(answers(adapter, 20_000), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    assert len(graphs) == 1
+
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch, tmp_path):
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(config.cpp, "cxx", (None, str(tmp_path / "no-compiler")))
+    with pytest.raises(UsageError, match=r"networks cannot be compiled here \(.*No working C\+\+ compiler found"):
+        engine.check("fp32", "torch", CPU, compiled=True)
+    with pytest.raises(UsageError, match="engine onnx computes networks that PyTorch does not compile"):
+        engine.check("fp32", "onnx", CPU, compiled=True)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_onnx_runtime_says_the_same(name, tmp_path):
     """Also of other lengths and batches than those that the core was exported with."""
@@ -93,6 +191,20 @@ def test_onnx_runtime_says_the_same(name, tmp_path):
         expected, found = answers(adapter, n_samples), answers(in_onnx, n_samples)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
     assert [path.name for path in tmp_path.iterdir()] == ["core.onnx"]
+
+
+def test_a_cached_file_that_is_damaged_is_made_again(tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    monkeypatch.setenv("S5_CACHE_DIR", str(tmp_path))
+    network, weights = network_of("M2D, 1 channel"), tmp_path / "weights"
+    weights.write_bytes(b"as many as there are")
+    path = onnx.cached(core_of(network), adapter_of(network), weights, "tagger")
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:1000], b"not at all"):
+        path.write_bytes(damaged)
+        session = onnx.session(core_of(network), adapter_of(network), weights, "tagger", CPU, tf32=False)
+        assert session.names == ["in0"]
+        assert len(path.read_bytes()) == len(whole)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -129,5 +241,9 @@ def test_two_wheels_of_onnx_runtime_are_refused(monkeypatch):
 def test_a_network_without_a_core_runs_in_full_precision_only(tmp_path):
     network = torch.nn.Linear(2, 2)
     engine.start(network, None, tmp_path, "x", "fp32", "torch", CPU)
-    with pytest.raises(UsageError, match="part 'x' runs in fp32 on the engine torch only: Linear names no core"):
-        engine.start(network, None, tmp_path, "x", "bf16", "torch", CPU)
+    for how in (("bf16", "torch", CPU), ("fp32", "torch", CPU, True)):
+        with pytest.raises(UsageError, match=r"part 'x' runs in fp32 on the engine torch only.*: Linear names no core"):
+            engine.start(network, None, tmp_path, "x", *how)
+    engine.start(StemHead(StemHeadConfig(4, 4)), None, tmp_path, "x", "bf16", "torch", CPU)
+    with pytest.raises(UsageError, match="no ONNX file can hold what UniversalSeparator does"):
+        engine.start(UniversalSeparator(DEFT), None, tmp_path, "x", "fp32", "onnx", CPU)

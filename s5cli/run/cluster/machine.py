@@ -120,7 +120,7 @@ def _check_machine(spec: WorkerSpec) -> None:
 
 def _loaded(fingerprint: Fingerprint, device: str) -> LoadedSystem:
     name, channel_order = fingerprint.system, cast(ChannelOrder, fingerprint.channel_order)
-    how = fingerprint.precision, fingerprint.engine
+    how = fingerprint.precision, fingerprint.engine, fingerprint.compiled
     system = build(
         name,
         device=device,
@@ -129,6 +129,7 @@ def _loaded(fingerprint: Fingerprint, device: str) -> LoadedSystem:
         offline=True,
         precision=how[0],
         engine=how[1],
+        compiled=how[2],
     )
     taken = channel_order, fingerprint.resample, provenance(name), fingerprint.first_order
     return LoadedSystem(name, system, device, *taken, *how)

@@ -7,11 +7,12 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TextIO, cast
 
 from s5cli.errors import UsageError
+from s5cli.run.cluster.watch import watched
 
 REACH_S = 10.0  # for a connection to the cluster's head; Ray itself would try for minutes
 STORE_BYTES = 256 * 2**20  # shared memory of a Ray of our own, for stems on their way; what is more goes to its disk
@@ -76,11 +77,12 @@ def joined(address: str) -> Iterator[None]:
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     check_reachable(address)
-    _join(address)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    session_dir = _join(address)
+    with watched(session_dir) if address == "local" else nullcontext():
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def check_reachable(address: str) -> None:
@@ -101,25 +103,29 @@ def check_reachable(address: str) -> None:
 
 
 def _nothing_at(address: str, error: Exception) -> UsageError:
-    reason = str(error).strip().splitlines()[0]
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if address == "local":
+        return UsageError(f"Ray does not start on this machine ({reason}); call again, or without --cluster")
     advice = "give another --cluster-address, or RAY_AUTH_MODE=token to a cluster that wants one"
     return UsageError(f"no Ray cluster at {address!r} ({reason}); {advice}")
 
 
-def _join(address: str) -> None:
+def _join(address: str) -> str:
+    """The folder of the Ray session that this process is a driver of now."""
     import ray
 
     own = address == "local"
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
+        found = ray.init(
             address,
             object_store_memory=STORE_BYTES if own else None,
             include_dashboard=False if own else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        return str(found.address_info["session_dir"])
+    except Exception as error:  # Ray raises Exception itself, too, where a machine is too busy for it to start in 30 s
         raise _nothing_at(address, error) from error
     finally:
         if threading.current_thread() is threading.main_thread() and on_sigterm is not None:
