@@ -95,18 +95,16 @@ def _parameters(entry: SystemEntry) -> int | None:
 
 
 def _part_parameters(part: PartEntry) -> int | None:
-    """As the registry has it for weights that it knows; else of the network, built without memory for its weights."""
+    """As the registry has it, unless the user gave a file of their own; else of the network."""
     from s5cli.weights.fetch import locate
 
-    path = locate(part.file)
-    is_own = path is not None and part.file.package is None and part.file.url is None
-    if part.nparams is not None and part.file.path is None and not is_own:
+    if part.nparams is not None and part.file.path is None:
         return part.nparams
-    return built_parameters(part, path)
+    return built_parameters(part, locate(part.file))
 
 
 def built_parameters(part: PartEntry, path: Path | None) -> int | None:
-    """The configuration is the part's own, else what its file carries."""
+    """Built without memory for its weights; the configuration is the part's own, else what its file carries."""
     from s5cli.errors import WeightsError
     from s5cli.train.recipe import read_recipe
     from s5cli.weights.build import network_of

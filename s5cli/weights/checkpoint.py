@@ -11,6 +11,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,16 @@ def blank(network_class: Any, config: Any, path: Path) -> nn.Module:
     Raises:
         WeightsError: there is none of that configuration; `path` is the file that is blamed.
     """
+    try:
+        return _without_numbers(network_class, config, path)
+    except WeightsError as error:
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+        import_module("torch._meta_registrations")  # see `s5cli.cli.quick`
+        return _without_numbers(network_class, config, path)
+
+
+def _without_numbers(network_class: Any, config: Any, path: Path) -> nn.Module:
     n_modules = itertools.count(1)
 
     def refuse_too_many(*_: object) -> None:
