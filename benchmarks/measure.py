@@ -1,5 +1,6 @@
 """What the benchmarks share: interleaved rounds in one process, paired ratios, and how busy the machine was."""
 
+import ctypes
 import os
 import platform
 import resource
@@ -90,6 +91,21 @@ def machine(device: torch.device | str = "cpu") -> str:
 def peak_gb() -> float:
     """The most memory that this process has held."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+class _MallocInfo(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
+
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = tuple((name, ctypes.c_size_t) for name in names.split())
+
+
+def live_bytes() -> int:
+    """What arrays and tensors hold of this process's memory, without what was freed and is kept for later (glibc)."""
+    ask = ctypes.CDLL(None).mallinfo2
+    ask.restype = _MallocInfo
+    found = ask()
+    return int(found.uordblks + found.hblkhd)
 
 
 def error(found: torch.Tensor, expected: torch.Tensor) -> str:

@@ -100,9 +100,9 @@ class LoadedSystem:
     def _stems(self, mixtures: Mixtures, labels: Sequence[str]) -> list[list[Stem]]:
         scenes = self._scenes(mixtures)
         answers = answered(self, scenes, labels)
-        for scene, (stems, trace) in zip(scenes, answers, strict=True):
+        for scene, (stems, trace, _) in zip(scenes, answers, strict=True):
             check_answer(stems, trace, scene.name)
-        return [stems for stems, _ in answers]
+        return [stems for stems, *_ in answers]
 
     def _scenes(self, mixtures: Mixtures) -> list[Scene]:
         many = len(mixtures) > 1
@@ -136,15 +136,11 @@ def _samples(mixture: Any, name: str) -> Samples:
 
 def answered(
     loaded: LoadedSystem, scenes: Sequence[Scene], labels: Sequence[str]
-) -> list[tuple[list[Stem], ClipTrace]]:
-    """The stems of each scene, and what became of its queries."""
-    return [(stems, trace) for stems, trace, _ in answered_by_stages(loaded, scenes, labels)]
-
-
-def answered_by_stages(
-    loaded: LoadedSystem, scenes: Sequence[Scene], labels: Sequence[str]
 ) -> list[tuple[list[Stem], ClipTrace, dict[str, list[Stem]]]]:
-    """The same, and the stems of each stage by its name, where the system gives them and was asked for them."""
+    """The stems of each scene, what became of its queries, and the stems of each stage by its name.
+
+    Of stages only where the system gives them and was asked for them.
+    """
     decision = loaded.asked(labels, len(scenes))(scenes)
     staged = decision.staged() if isinstance(decision, Staged) else {}
     by_stage = {name: stems.clips() for name, stems in staged.items()}

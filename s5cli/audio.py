@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
+from filelock import FileLock, Timeout
 
-from s5cli.errors import InputError, OutputError, UsageError
+from s5cli.errors import InputError, OutputError, S5Error, UsageError
 from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene, Subtype
 
 if TYPE_CHECKING:
@@ -336,6 +337,15 @@ STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 """Where names stand for what is open already, even if that is a file."""
 
 
+@contextmanager
+def writable(path: str | Path) -> Iterator[None]:
+    """Raises OutputError where the system cannot write to a place, or it is full."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
 def write_file(path: str | Path, content: bytes) -> None:
     """Makes `path` hold `content`, all or nothing; a pipe or a device, as /dev/stdout, is written to and not replaced.
 
@@ -344,7 +354,7 @@ def write_file(path: str | Path, content: bytes) -> None:
     """
     path = Path(path)
     partial = path.with_name(f".s5-{os.getpid()}-{next(_serial)}.part")
-    try:
+    with writable(path):
         is_special = path.exists() and not (path.is_file() or path.is_dir())
         if is_special or path.absolute().parent in STREAMS:
             path.write_bytes(content)
@@ -355,5 +365,39 @@ def write_file(path: str | Path, content: bytes) -> None:
         finally:
             with suppress(OSError):  # what failed before says more
                 partial.unlink(missing_ok=True)
+
+
+LOCK_NAME = ".s5-lock"
+
+
+@contextmanager
+def claimed(folder: Path, kind: type[S5Error]) -> Iterator[None]:
+    """Makes a folder and holds its lock, which the operating system takes back from a process that is killed.
+
+    Raises:
+        kind: the folder cannot be written to, or another process is writing to it.
+    """
+    lock = FileLock(folder / LOCK_NAME)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise kind(f"{folder}: another process is writing there; wait for it, or give another folder") from error
+    except NotImplementedError:  # some network file systems have no locks
+        pass
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise kind(unwritable(folder, error)) from error
+    try:
+        yield
+    finally:
+        for _ in range(2):  # a disk that fails gets a second chance
+            with suppress(OSError):  # Windows keeps what is open
+                (folder / LOCK_NAME).unlink(missing_ok=True)
+                break
+        lock.release()
+
+
+def unwritable(folder: Path, error: OSError) -> str:
+    """That a folder cannot be written to, why, and what to do about it."""
+    reason = "it is a file" if os.path.isfile(folder) else error.strerror or error  # noqa: PTH113 (it never raises)
+    return f"{folder}: cannot be written to ({reason}); give another folder for the output"

@@ -152,13 +152,17 @@ def _reference_folder(reference: Path) -> Path:
     return reference
 
 
+def inner_folder(folder: Path, name: str) -> Path:
+    """The folder of that name inside a data set, or the folder itself."""
+    return folder / name if (folder / name).is_dir() else folder
+
+
 def _holds_audio(folder: Path) -> bool:
     return any(official.is_audio(path, SUFFIXES) for path in folder.iterdir())
 
 
 def _mixtures(folder: Path) -> dict[str, Path]:
-    inner = folder / SOUNDSCAPE
-    folder = inner if inner.is_dir() else folder
+    folder = inner_folder(folder, SOUNDSCAPE)
     mixtures = official.soundscapes(folder, SUFFIXES)
     if not mixtures:
         raise InputError(f"{folder}: holds no mixtures (.wav, .flac); name their folder with --soundscapes")
@@ -167,7 +171,7 @@ def _mixtures(folder: Path) -> dict[str, Path]:
 
 def _stem_folder(estimates: Path) -> Path:
     """A folder without any stem is an answer only if a run was recorded in it; else it is probably the wrong folder."""
-    folder = estimates / EVAL_OUT if (estimates / EVAL_OUT).is_dir() else estimates
+    folder = inner_folder(estimates, EVAL_OUT)
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
     if not _holds_audio(folder) and not any(estimates.glob("*.json")):

@@ -131,7 +131,7 @@ def read_sources(
                 sources[name].append(source)
     if strangers:
         raise InputError(
-            f"{folder}: {_listed(strangers)}: no such soundscape or class; "
+            f"{folder}: {some_of(strangers)}: no such soundscape or class; "
             "sources are named <soundscape>_<number>_<Class> with one of the 18 classes"
         )
     for files in sources.values():
@@ -149,11 +149,9 @@ def _check_numbers(files: Sequence[SourceFile]) -> None:
 def _files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    return sorted((path for path in folder.iterdir() if is_audio(path, suffixes) and path.is_file()), key=_name)
-
-
-def _name(path: Path) -> str:
-    return path.name
+    return sorted(
+        (path for path in folder.iterdir() if is_audio(path, suffixes) and path.is_file()), key=lambda path: path.name
+    )
 
 
 def are_numbered(paths: Iterable[Path]) -> bool:
@@ -174,7 +172,8 @@ def owner(
     return None
 
 
-def _listed(names: Sequence[str], most: int = 3) -> str:
+def some_of(names: Sequence[str], most: int = 3) -> str:
+    """The first names of a list, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

@@ -89,14 +89,6 @@ class Queries:
 
 
 @dataclass(frozen=True)
-class Clues:
-    """What a separator may be given beside the classes; None: there is no such clue."""
-
-    enrolments: Waveforms | None = None  # [b, s], a waveform [t] of the sound that is meant
-    activity: Floats | None = None  # [b, n, k], probability that a class sounds in a frame
-
-
-@dataclass(frozen=True)
 class Stem:
     """One separated source of one clip, as a system reports it."""
 
@@ -192,9 +184,3 @@ class Separator(Part, Protocol):
     """Scenes and their queries to one waveform a slot, [s, t] per clip; unused slots are exactly zero."""
 
     def __call__(self, scenes: Sequence[Scene], queries: Queries) -> list[Tensor]: ...
-
-
-class ClueSeparator(Part, Protocol):
-    """A separator that takes clues beside the classes: enrolments, or what sounds when."""
-
-    def __call__(self, scenes: Sequence[Scene], queries: Queries, clues: Clues) -> list[Tensor]: ...

@@ -1,12 +1,13 @@
 """The benchmarks run, and what they compare says the same."""
 
+import ctypes
 import re
 import sys
 
 import pytest
 import torch
 
-from benchmarks import gpu, separator
+from benchmarks import gpu, memory, separator
 from benchmarks.measure import Round, compared
 from benchmarks.plain import PlainResUNetK
 from s5cli.nn.unet import ResUNetConfig
@@ -39,6 +40,16 @@ def test_the_gpu_benchmark_in_its_cpu_form(capsys, monkeypatch):
     assert re.search(r"matrix products, fp32: [\d.]+ TFLOP/s", out)
     assert len(re.findall(r"separator, inference form +(?:fp32|bf16) batch +[12]: +[\d.]+ ms", out)) == 4
     assert re.search(r"from files to files, fp32, second pass for 100%: 2 clips", out)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="only glibc says what is live")
+def test_the_benchmark_of_memory(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["memory", "--minutes", "0.3", "--batch-size", "2"])
+    monkeypatch.setattr(memory.windows, "answered", memory.windows.answered)  # it is put back
+    memory.main()
+    _, _, _, *batches, end = capsys.readouterr().out.splitlines()
+    assert [len(line.split()) for line in batches] == [3]
+    assert float(end.split()[-1]) >= float(batches[-1].split()[-1]) > 100
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from s5cli.adapters.part import Adapter
 from s5cli.adapters.slots import label_vectors
 from s5cli.labels import N_CLASSES, N_SLOTS
 from s5cli.scene import EMPTY, Floats, Ints, Scene, Waveforms
@@ -30,18 +31,12 @@ class Objects:
     active: Floats  # [s], logit of not being silent; zeros where the network does not say
 
 
-class Listener:
+class Listener(Adapter):
     """A pretrained network that hears single stems: to features [s, m, e] on its device."""
-
-    def __init__(self, network: Any, device: str | torch.device = "cpu") -> None:
-        self.device = torch.device(device)
-        self.network = network.to(self.device).eval()
-        self.nparams: int = network.nparams
 
     @torch.inference_mode()
     def __call__(self, stems: Tensor, reference: Tensor) -> Tensor:
-        features: Tensor = self.network(stems.to(self.device), reference.to(self.device))
-        return features
+        return self.network(stems.to(self.device), reference.to(self.device))
 
     @torch.inference_mode()
     def exercise(self, scene: Scene) -> None:
@@ -49,12 +44,7 @@ class Listener:
         self(scene.audio[:1], scene.audio[:1])
 
 
-class _Separating:
-    def __init__(self, network: Any, device: str | torch.device = "cpu") -> None:
-        self.device = torch.device(device)
-        self.network = network.to(self.device).eval()
-        self.nparams: int = network.nparams
-
+class _Separating(Adapter):
     def _objects(self, found: Any, mixture: Tensor, semantic: Listen | None, paths: str | None) -> Objects:
         """The foreground of one clip, named where there is a classifier."""
         waveforms, kind = found.waveforms[0, :N_SLOTS].float(), self.network.config.classifier
@@ -147,18 +137,12 @@ class TargetExtractor(_Separating):
         self._exercise(self.network(mixture, mixture[:, :N_SLOTS], classes, frames))
 
 
-class StemNamer:
+class StemNamer(Adapter):
     """Stems, or features of them, to scaled cosines of all classes, [s, k]."""
-
-    def __init__(self, network: Any, device: str | torch.device = "cpu") -> None:
-        self.device = torch.device(device)
-        self.network = network.to(self.device).eval()
-        self.nparams: int = network.nparams
 
     @torch.inference_mode()
     def __call__(self, heard: Tensor) -> Floats:
-        logits: Floats = self.network(heard.to(self.device)).double().cpu().numpy()
-        return logits
+        return self.network(heard.to(self.device)).double().cpu().numpy()
 
     @torch.inference_mode()
     def exercise(self, scene: Scene) -> None:

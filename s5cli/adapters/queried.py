@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from s5cli.adapters.part import Adapter, heard
 from s5cli.adapters.tracks import softmax
-from s5cli.errors import InputError
 from s5cli.labels import N_CLASSES, N_SLOTS
 from s5cli.nn.blocks import PRESETS, in_blocks
 from s5cli.nn.label_frames import held, interpolated
@@ -18,31 +18,16 @@ from s5cli.nn.sr_corrnet import SRCorrNet
 from s5cli.scene import EMPTY, N_CHANNELS, Floats, Ints, Scene, Tracks, by_length
 
 
-class FrameNetwork(Protocol):
-    """Waveforms [b, m, t] to logits of tracks [b, s, 19] and of frames, [b, n, 18] or [b, s, n, 18]."""
+class WhenTagger(Adapter):
+    """Scenes to tracks and what sounds when; scenes of one length share a forward pass.
 
-    frame_samples: int
+    The network's `heard` takes waveforms [b, m, t] to logits of tracks [b, s, 19] and of frames, [b, n, 18] or
+    [b, s, n, 18], of `frame_samples` each.
+    """
 
-    @property
-    def nparams(self) -> int: ...
-
-    @property
-    def channels(self) -> int: ...
-
-    def heard(self, waveform: Tensor) -> tuple[Tensor, Tensor]: ...
-
-    def to(self, device: torch.device) -> Self: ...
-
-    def eval(self) -> Self: ...
-
-
-class WhenTagger:
-    """Scenes to tracks and what sounds when; scenes of one length share a forward pass."""
-
-    def __init__(self, network: FrameNetwork, device: str | torch.device = "cpu", max_batch: int = 16) -> None:
-        self.device = torch.device(device)
-        self.network = network.to(self.device).eval()
-        self.max_batch, self.nparams, self.frame_samples = max_batch, network.nparams, network.frame_samples
+    def __init__(self, network: Any, device: str | torch.device = "cpu", max_batch: int = 16) -> None:
+        super().__init__(network, device)
+        self.max_batch, self.frame_samples = max_batch, int(network.frame_samples)
 
     def __call__(self, scenes: Sequence[Scene]) -> Tracks:
         """In the order of the scenes; of shorter ones the last frame is repeated.
@@ -50,7 +35,7 @@ class WhenTagger:
         Raises:
             InputError: a scene has fewer channels than the network hears.
         """
-        waveforms = [self._waveform(scene) for scene in scenes]
+        waveforms = [heard(scene, self.network.channels) for scene in scenes]
         logits = np.zeros((len(scenes), N_SLOTS, N_CLASSES + 1))
         frames: dict[int, Floats] = {}
         for rows in by_length(waveforms, range(len(waveforms)), self.max_batch):
@@ -66,12 +51,6 @@ class WhenTagger:
         """One forward pass of one clip."""
         self([scene])
 
-    def _waveform(self, scene: Scene) -> Tensor:
-        channels = self.network.channels
-        if scene.audio.shape[0] < channels:
-            raise InputError(f"{scene.name}: this tagger needs {channels} channels, not {scene.audio.shape[0]}")
-        return scene.audio[:channels]
-
     @torch.inference_mode()
     def _forward(self, waveform: Tensor) -> tuple[Floats, Floats]:
         logits, frames = self.network.heard(waveform.to(self.device, torch.float32))
@@ -80,13 +59,14 @@ class WhenTagger:
         return logits.double().cpu().numpy(), torch.sigmoid(frames.double()).cpu().numpy()
 
 
-class QueriedSeparator:
+class QueriedSeparator(Adapter):
     """Scenes, classes and what sounds when to waveforms [s, t]; clips that ask for nothing take no forward pass."""
 
+    network: SRCorrNet
+
     def __init__(self, network: SRCorrNet, device: str | torch.device = "cpu", max_batch: int = 4) -> None:
-        self.device = torch.device(device)
-        self.network = network.to(self.device).eval()
-        self.max_batch, self.nparams = max_batch, network.nparams
+        super().__init__(network, device)
+        self.max_batch = max_batch
 
     def __call__(
         self,

@@ -1,41 +1,29 @@
 """Separators that are asked for several slots at once: scenes and queries to one waveform a slot."""
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from s5cli.adapters.part import Adapter
 from s5cli.labels import N_CLASSES, N_SLOTS
 from s5cli.scene import Ints, Queries, Scene, by_length
 
 
-class SlotNetwork(Protocol):
-    """A network from waveforms [b, 4, t] and label vectors [b, s·18] to waveforms [b, s, t]; unused slots exactly 0."""
-
-    @property
-    def nparams(self) -> int: ...
-
-    def __call__(self, waveform: Tensor, label_vector: Tensor) -> Tensor: ...
-
-    def to(self, device: torch.device) -> Self: ...
-
-    def eval(self) -> Self: ...
-
-
-class SlotSeparator:
+class SlotSeparator(Adapter):
     """Scenes and their queries to waveforms [s, t] on the adapter's device.
+
+    The network takes waveforms [b, 4, t] and label vectors [b, s·18], and leaves unused slots exactly 0: [b, s, t].
 
     All slots of scenes of one length take one forward pass, at most `max_batch` scenes at once; a clip that asks for
     nothing takes none.
     """
 
-    def __init__(self, network: SlotNetwork, device: str | torch.device = "cpu", max_batch: int = 16) -> None:
-        self.device = torch.device(device)
-        self.network = network.to(self.device).eval()
+    def __init__(self, network: Any, device: str | torch.device = "cpu", max_batch: int = 16) -> None:
+        super().__init__(network, device)
         self.max_batch = max_batch
-        self.nparams = network.nparams
 
     def __call__(self, scenes: Sequence[Scene], queries: Queries) -> list[Tensor]:
         """One [s, t] tensor per scene, in their order.

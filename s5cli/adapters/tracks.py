@@ -1,45 +1,29 @@
 """Taggers with one softmax over 18 classes and silence per track: scenes to tags."""
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from s5cli.errors import InputError
+from s5cli.adapters.part import Adapter, heard
 from s5cli.labels import N_CLASSES, N_SLOTS
 from s5cli.scene import N_CHANNELS, Floats, Scene, Tags, by_length
 
 
-class TrackNetwork(Protocol):
-    """A network from waveforms [b, c, t] to logits [b, s, 19]."""
-
-    @property
-    def nparams(self) -> int: ...
-
-    def __call__(self, waveform: Tensor) -> Tensor: ...
-
-    def to(self, device: torch.device) -> Self: ...
-
-    def eval(self) -> Self: ...
-
-
-class TrackTagger:
-    """Scenes to the class probabilities of every track.
+class TrackTagger(Adapter):
+    """Scenes to the class probabilities of every track, of which the network gives logits: [b, c, t] to [b, s, 19].
 
     Scenes of equal length share a forward pass, at most `max_batch` of them at once: the stems of a whole batch may
     come in one call. With one channel it hears channel 0, so that single-channel stems can be tagged too.
     """
 
     def __init__(
-        self, network: TrackNetwork, device: str | torch.device = "cpu", channels: int = N_CHANNELS, max_batch: int = 16
+        self, network: Any, device: str | torch.device = "cpu", channels: int = N_CHANNELS, max_batch: int = 16
     ) -> None:
-        self.device = torch.device(device)
-        self.network = network.to(self.device).eval()
-        self.channels = channels
-        self.max_batch = max_batch
-        self.nparams = network.nparams
+        super().__init__(network, device)
+        self.channels, self.max_batch = channels, max_batch
 
     def __call__(self, scenes: Sequence[Scene]) -> Tags:
         """Tags [b, s, 19] in the order of the scenes; none for none.
@@ -48,7 +32,7 @@ class TrackTagger:
             InputError: a scene has fewer channels than the network hears.
         """
         logits = np.zeros((len(scenes), N_SLOTS, N_CLASSES + 1))
-        waveforms = [self._waveform(scene) for scene in scenes]
+        waveforms = [heard(scene, self.channels) for scene in scenes]
         for rows in by_length(waveforms, range(len(waveforms)), self.max_batch):
             logits[rows] = self._forward(torch.stack([waveforms[row] for row in rows]))
         return Tags(softmax(logits))
@@ -57,15 +41,9 @@ class TrackTagger:
         """One forward pass of one clip."""
         self([scene])
 
-    def _waveform(self, scene: Scene) -> Tensor:
-        if scene.audio.shape[0] < self.channels:
-            raise InputError(f"{scene.name}: this tagger needs {self.channels} channels, not {scene.audio.shape[0]}")
-        return scene.audio[: self.channels]
-
     @torch.inference_mode()
     def _forward(self, waveform: Tensor) -> Floats:
-        logits: Floats = self.network(waveform.to(self.device, torch.float32)).cpu().double().numpy()
-        return logits
+        return self.network(waveform.to(self.device, torch.float32)).cpu().double().numpy()
 
 
 def softmax(logits: Floats) -> Floats:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from s5cli.errors import InputError, OutputError, UsageError
+from s5cli.audio import writable
+from s5cli.errors import InputError, UsageError
 from s5cli.weights.registry import is_inside
 
 MOST_MEMBERS = 100_000
@@ -61,6 +62,11 @@ class Files:
     @property
     def top_folders(self) -> list[str]:
         return sorted(path for path in self.folders if "/" not in path)
+
+    @property
+    def inner(self) -> list[Files]:
+        """The tree below each of its folders."""
+        return [self.within(folder) for folder in self.top_folders]
 
     @property
     def top_files(self) -> list[str]:
@@ -177,12 +183,9 @@ def write_zip(target: Path, folders: Mapping[str, Path]) -> None:
     Raises:
         OutputError: the place cannot be written to or is full.
     """
-    try:
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as zipped:
-            for name, folder in sorted(folders.items()):
-                _add_folder(zipped, name, folder)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+    with writable(target), zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as zipped:
+        for name, folder in sorted(folders.items()):
+            _add_folder(zipped, name, folder)
 
 
 def _add_folder(zipped: zipfile.ZipFile, name: str, folder: Path) -> None:

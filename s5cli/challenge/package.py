@@ -149,7 +149,7 @@ def _checked(order: Order) -> Any:
         raise UsageError(f"{taken[0]} is there already; --overwrite replaces it and keeps the answers in its meta file")
     if order.audio_url is not None and not meta.is_url(order.audio_url):
         raise UsageError(f"audio URL {order.audio_url!r}; give {meta.URL_FORM}")
-    if order.report_pdf is not None and not _is_pdf(order.report_pdf):
+    if order.report_pdf is not None and not _content(order.report_pdf).startswith(b"%PDF-"):
         raise UsageError(f"{order.report_pdf}: not a PDF file; give the technical report as PDF")
     for path in order.package_folder.iterdir() if order.package_folder.is_dir() else ():
         if path.is_dir() and not path.name.startswith(f"{order.label.team}_"):
@@ -157,10 +157,9 @@ def _checked(order: Order) -> Any:
     return _answers(order)
 
 
-def _is_pdf(path: Path) -> bool:
+def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(5) == b"%PDF-"
+        return path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
 
@@ -170,9 +169,7 @@ def _answers(order: Order) -> Any:
     if order.answers is None and not path.exists():
         return meta.MISSING
     try:
-        return meta.loads(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+        return meta.loads(_content(path))
     except InputError as error:
         raise InputError(f"{path}: {error}; repair it, so that its answers are not lost") from error
 

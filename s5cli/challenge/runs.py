@@ -1,6 +1,5 @@
 """What finished runs tell a submission: whether they may be submitted, and the two result files."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def read_run(folder: Path) -> FinishedRun:
         raise InputError(f"{folder}: not finished, {n_clips} clips are done and there is no {RUN_FILE}; {_CONTINUE}")
     if run.failed:
         failed = f"{len(run.failed)} of {n_clips + len(run.failed)} clips failed"
-        raise InputError(f"{folder}: {failed} ({_listed([one.name for one in run.failed])}); {_CONTINUE}")
+        raise InputError(f"{folder}: {failed} ({official.some_of([one.name for one in run.failed])}); {_CONTINUE}")
     if run.about.n_done != n_clips:
         told = f"{RUN_FILE} tells of {run.about.n_done} clips, but {n_clips} are there"
         raise InputError(f"{folder}: {told}; separate all of them in one call")
@@ -64,10 +63,6 @@ def read_run(folder: Path) -> FinishedRun:
             if not (folder / stem.file).is_file():
                 raise InputError(f"{folder / stem.file}: missing, but {clip.name}.json tells of it; {_CONTINUE}")
     return FinishedRun(folder, run.about, tuple(run.clips.values()))
-
-
-def _listed(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def check_submittable(run: FinishedRun) -> None:

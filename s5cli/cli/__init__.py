@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, cast
 
@@ -31,7 +32,7 @@ from s5cli.cli import (
     validate,
     weights,
 )
-from s5cli.errors import ClipsFailedError, S5Error, printable
+from s5cli.errors import ClipsFailedError, S5Error, UsageError, printable
 
 BROKEN_PIPE = 141  # as the shell reports a program that SIGPIPE ended; Windows has no such signal
 
@@ -76,7 +77,7 @@ app.command()(doctor.doctor)
 
 
 class Stopped(SystemExit):
-    """SIGINT or SIGTERM, unwinding so that nothing stays half-written.
+    """SIGINT, SIGTERM or SIGHUP, unwinding so that nothing stays half-written.
 
     Not KeyboardInterrupt: where that passes through `exec`, as in an import, the interpreter remembers it as unhandled
     and ends as if killed, whatever exit code it is given.
@@ -87,6 +88,8 @@ def main() -> None:
     """What `s5` does once its modules are there; `s5cli.__main__` is the entry point."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, _stop)
     sys.unraisablehook = _raise_again
     for console in (sys.stdout, sys.stderr):
         if isinstance(console, io.TextIOWrapper):  # else there is none
@@ -99,6 +102,7 @@ def exit_code(args: Sequence[str]) -> int:
     try:
         command = cast(typer.core.TyperGroup, typer.main.get_command(app))
         command._main_shell_completion({}, "s5")  # the shell asks, through the environment
+        _check_folder()
         with command.make_context("s5", list(args)) as context:
             command.invoke(context)
         sys.stdout.flush()
@@ -124,9 +128,17 @@ def exit_code(args: Sequence[str]) -> int:
     return 0
 
 
+def _check_folder() -> None:
+    """UsageError where the current folder was removed, of which libraries would complain in their own ways."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UsageError("the current folder is not there any more; change to another one") from error
+
+
 def _stdout_fails() -> bool:
     try:
-        sys.stdout.flush()  # what could not be printed is still waiting
+        print(flush=True)  # what could not be printed may be waiting no more
     except OSError:
         _drop_stdout()
         return True

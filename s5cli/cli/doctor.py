@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,8 +31,8 @@ def doctor(as_json: Annotated[bool, Option("--json", help="Print JSON to stdout.
         "memory_gib": _memory_gib(),
         "disk_free_gib": _disk_free_gib(),
         "folders": _folders(),
-        "weights": _weights(),
-        "licences_accepted": _licences(),
+        "weights": _or_problem(_weights),
+        "licences_accepted": _or_problem(_licences),
     }
     found["verdict"] = _verdict(found)
     if as_json:
@@ -154,22 +154,24 @@ def _size_mib(folder: Path) -> float:
 
 
 def _weights() -> dict[str, str]:
-    from s5cli.errors import WeightsError
     from s5cli.weights.fetch import status
     from s5cli.weights.registry import registry
 
-    try:
-        return {name: status(file) for name, file in registry().files.items()}
-    except WeightsError as error:
-        return {"problem": str(error)}
+    return {name: status(file) for name, file in registry().files.items()}
 
 
 def _licences() -> dict[str, str]:
-    from s5cli.errors import WeightsError
     from s5cli.weights.licence import accepted
 
+    return accepted()
+
+
+def _or_problem(told: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """What is told, or why nothing can be."""
+    from s5cli.errors import WeightsError
+
     try:
-        return accepted()
+        return told()
     except WeightsError as error:
         return {"problem": str(error)}
 

@@ -21,7 +21,7 @@ def download(
 
     from s5cli.cli.rows import print_json, print_rows
     from s5cli.weights import fetch, own
-    from s5cli.weights.listing import file_rows
+    from s5cli.weights.listing import file_row
     from s5cli.weights.registry import needs_training, registry
 
     known = registry()
@@ -30,14 +30,15 @@ def download(
     files = [each for each in entry.files if each.name not in given]
     if dry_run:
         plan = fetch.plan(files)
-        cells = [(each.url, _size(each.size_bytes), each.licence, ", ".join(each.files)) for each in plan]
+        sizes = ["unknown size" if each.size_bytes is None else f"{each.size_bytes} bytes" for each in plan]
+        cells = [(each.url, size, each.licence, ", ".join(each.files)) for each, size in zip(plan, sizes, strict=True)]
         print_json(plan) if json else print_rows(("url", "size", "licence", "files"), cells)
         return
     for name, path in given.items():
         own.give(known.file(name), path, known)
     known = registry()
     untrained = fetch.fetch_published(known.system(system).files, known, fetch.Access(offline, accept_licence))
-    rows = [row for row in file_rows(known) if entry.name in row.systems]
+    rows = [file_row(each, known) for each in known.files.values() if each in known.system(system).files]
     print_json(rows) if json else print_rows(
         ("file", "status", "path"), [(r.file, r.status, r.path or "-") for r in rows]
     )
@@ -52,7 +53,3 @@ def _name_and_path(text: str) -> tuple[str, str]:
     if not (name and separator and path):
         raise UsageError(f"--file {text!r} is not of the form NAME=PATH; `s5 weights list` lists the names")
     return name, path
-
-
-def _size(size_bytes: int | None) -> str:
-    return "unknown size" if size_bytes is None else f"{size_bytes} bytes"

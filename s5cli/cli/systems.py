@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from s5cli.knobs import Knob, Option
     from s5cli.weights.registry import PartEntry, Registry, SystemEntry
 
@@ -96,32 +94,22 @@ def _parameters(entry: SystemEntry) -> int | None:
 
 def _part_parameters(part: PartEntry) -> int | None:
     """As the registry has it, unless the user gave a file of their own; else of the network."""
-    from s5cli.weights.fetch import locate
-
     if part.nparams is not None and part.file.path is None:
         return part.nparams
-    return built_parameters(part, locate(part.file))
+    return built_parameters(part)
 
 
-def built_parameters(part: PartEntry, path: Path | None) -> int | None:
+def built_parameters(part: PartEntry) -> int | None:
     """Built without memory for its weights; the configuration is the part's own, else what its file carries."""
     from s5cli.errors import WeightsError
-    from s5cli.train.recipe import read_recipe
+    from s5cli.study.cost import blank_network, config_of
     from s5cli.weights.build import network_of
-    from s5cli.weights.checkpoint import blank, read
-    from s5cli.weights.registry import user_path
+    from s5cli.weights.fetch import locate
 
-    config = dict(part.config)
-    if part.file.package and path is None and not config:
+    if part.file.package and locate(part.file) is None and not part.config:
         return None
     try:
-        if not config and path is not None and path.suffix == ".safetensors":
-            config = read(path).config
-        if not config and path is None and part.file.trained_by:
-            config = dict(read_recipe(part.file.trained_by).config)
-        network: Any = network_of(part)
-        sized: Any = blank(network, network.Config(**config), path or user_path())
-        return int(sized.nparams)
+        return int(blank_network(part, network_of(part).Config(**config_of(part))).nparams)
     except (WeightsError, TypeError, ValueError):  # a listing says what it can
         return None
 

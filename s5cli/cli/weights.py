@@ -16,11 +16,11 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Checkpoints
 def list_(json: Json = False) -> None:
     """List all systems and checkpoints with where they stand."""
     from s5cli.cli.rows import print_json, print_rows
-    from s5cli.weights.listing import file_rows, system_rows
+    from s5cli.weights.listing import file_row, system_rows
     from s5cli.weights.registry import registry
 
     known = registry()
-    systems, files = system_rows(known), file_rows(known)
+    systems, files = system_rows(known), [file_row(file, known) for file in known.files.values()]
     if json:
         print_json({"systems": systems, "files": files})
         return
@@ -37,11 +37,11 @@ def verify(
 ) -> None:
     """Compare checkpoints with the hashes that they must have; exit 1 if one has changed."""
     from s5cli.cli.rows import print_json, print_rows
-    from s5cli.weights.listing import verify_rows
+    from s5cli.weights.listing import verify_row
     from s5cli.weights.registry import registry
 
     known = registry()
-    rows = verify_rows([known.file(name) for name in names or known.files])
+    rows = [verify_row(known.file(name)) for name in names or known.files]
     print_json(rows) if json else print_rows(
         ("file", "status", "sha256"), [(r.file, r.status, r.sha256 or "-") for r in rows]
     )

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s5cli.nn.mel import slaney_filterbank
+from s5cli.nn.network import Network
 
 _N_FFT, _HOP = 400, 160  # at 16 kHz
 _RATE_HZ = 16_000
@@ -42,14 +43,10 @@ class SelfAttention(nn.Module):
         self.v_proj, self.q_proj, self.out_proj = (nn.Linear(width, width) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.projections)
+        projections = self.q_proj, self.k_proj, self.v_proj
+        q, k, v = (part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in projections)
         heard = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.out_proj(heard.transpose(1, 2).flatten(2))
-        return out
-
-    @property
-    def projections(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-        return self.q_proj, self.k_proj, self.v_proj
+        return self.out_proj(heard.transpose(1, 2).flatten(2))
 
 
 class Layer(nn.Module):
@@ -63,11 +60,10 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.self_attn(self.self_attn_layer_norm(x))
-        out: Tensor = x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
-        return out
+        return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
 
 
-class AFWhisper(nn.Module):
+class AFWhisper(Network):
     """Waveforms [n, t] at 32 kHz to a vector for every 20 ms, frame i centred at 20 i ms: [n, t // 640 + 1, width].
 
     The published encoder pads a clip to 30 s with silence and masks what attends to it. So frames of the clip do not
@@ -97,16 +93,6 @@ class AFWhisper(nn.Module):
     window: Tensor
     filters: Tensor
 
-    @property
-    def nparams(self) -> int:
-        """All parameters."""
-        return sum(p.numel() for p in self.parameters())
-
-    @property
-    def features(self) -> int:
-        """Length of a vector."""
-        return self.config.width
-
     def forward(self, waveform: Tensor, reference: Tensor | None = None) -> Tensor:
         """`reference` is not used: levels are relative to the loudest of each clip."""
         frames = waveform.shape[-1] // _FRAME_SAMPLES + 1
@@ -119,8 +105,7 @@ class AFWhisper(nn.Module):
         x = F.gelu(self.conv2(F.gelu(self.conv1(self.mel(F.pad(waveform, (0, _MARGIN)))))))
         places = -(-waveform.shape[-1] // (2 * _HOP))
         x = x[:, :, :places].transpose(1, 2) + self.embed_positions.weight[:places]
-        out: Tensor = self.layer_norm(self.layers(x))
-        return out
+        return self.layer_norm(self.layers(x))
 
     def mel(self, waveform: Tensor) -> Tensor:
         """Whisper's: log10 of mel power, at most 8 below the loudest, scaled: [n, t] to [n, mels, frames]."""

@@ -175,5 +175,4 @@ def heard_again(network: SRCorrNet, heard: Heard, asked: Asked, block: Block) ->
     """The same of a whole pass over past, present and future."""
     encoded = network.encode(network.embed(heard, block.earliest, block.last))
     maps = network.split(encoded, asked.frames(block.earliest, block.last))
-    stages, _ = network.decode(maps, asked.counts)
-    return stages[-1][:, block.begin - block.earliest : block.end - block.earliest]
+    return network.decode(maps, asked.counts)[-1][:, block.begin - block.earliest : block.end - block.earliest]

@@ -11,12 +11,7 @@ _FLOOR = 1e-6
 
 
 class BodyFrames(BodyTagger):
-    """A 1-channel tagger of which only the hidden layer is asked: one vector for each 0.32 s."""
-
-    @property
-    def features(self) -> int:
-        """Length of a vector: the hidden layer, and how loud the stem is."""
-        return self.head.trunk.out_features + 1
+    """A 1-channel tagger of which only the hidden layer is asked: that and the stem's level, for each 0.32 s."""
 
     def forward(self, waveform: Tensor, reference: Tensor | None = None) -> Tensor:
         """Waveforms [n, t] to features [n, m, e]; their level counts relative to that of `reference` [n, t]."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from s5cli.nn.augment import filtered, masked
 from s5cli.nn.efficientat import HOP_SAMPLES, KaldiMel, body, body_sizes, width_of
+from s5cli.nn.network import Network
 
 _CELL = 8  # mel bands and hops in a cell of the directions
 _ANCHORS = 12  # azimuths of a histogram of directions
@@ -159,7 +160,7 @@ class CountHead(nn.Module):
         return torch.cat([evidence, self.spread(*places, sounds)], dim=-1)
 
 
-class BodyTagger(nn.Module):
+class BodyTagger(Network):
     """Waveform [b, c, t] at 32 kHz to logits [b, 3, 19]; the answer does not depend on the input's level."""
 
     Config = BodyTaggerConfig
@@ -168,7 +169,7 @@ class BodyTagger(nn.Module):
 
     def __init__(self, config: BodyTaggerConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.channels = config, config.channels
         self.to_mel = KaldiMel()
         self.body = body(config.width)
         self.to_directions = Directions(self.to_mel) if config.channels > 1 else None
@@ -191,16 +192,6 @@ class BodyTagger(nn.Module):
     def config_from_state(state: Mapping[str, Tensor], config: BodyTaggerConfig) -> BodyTaggerConfig:
         """The configuration with the width that a state dict has."""
         return replace(config, width=width_of(len(state["body.16.0.weight"])))
-
-    @property
-    def channels(self) -> int:
-        """How many channels of a recording it reads."""
-        return self.config.channels
-
-    @property
-    def nparams(self) -> int:
-        """All parameters."""
-        return sum(p.numel() for p in self.parameters())
 
     def forward(self, waveform: Tensor) -> Tensor:
         return self.heard(waveform)[0]

@@ -74,12 +74,12 @@ def fewer_pools(bins: int, least: int = 8) -> Pools:
     return tuple(kept)
 
 
-def stages(maps: int, pools: Pools) -> nn.ModuleList:
+def stages(maps: int, pools: Pools) -> nn.Sequential:
     """3×3 convolution, GroupNorm over all channels, Mish, maximum pool."""
-    return nn.ModuleList(
+    return nn.Sequential(*(
         nn.Sequential(nn.Conv2d(maps, maps, 3, padding=1), nn.GroupNorm(1, maps), nn.Mish(), nn.MaxPool2d(pool))
         for pool in pools
-    )
+    ))  # fmt: skip
 
 
 class TimeBranch(nn.Module):
@@ -91,10 +91,7 @@ class TimeBranch(nn.Module):
         self.linear = nn.Linear(config.maps * config.time_rows, config.hidden)
 
     def forward(self, maps: Tensor) -> Tensor:
-        for stage in self.cnn:
-            maps = stage(maps)
-        out: Tensor = self.linear(maps.flatten(1, 2).transpose(1, 2))
-        return out
+        return self.linear(self.cnn(maps).flatten(1, 2).transpose(1, 2))
 
 
 class FrequencyBranch(nn.Module):
@@ -107,12 +104,10 @@ class FrequencyBranch(nn.Module):
         self.gru = recurrent(config.hidden, config.recurrent)
 
     def forward(self, maps: Tensor) -> Tensor:
-        for stage in self.cnn:
-            maps = stage(maps)
+        maps = self.cnn(maps)
         maps = F.adaptive_avg_pool2d(maps, (maps.shape[2], _FREQUENCY_FRAMES))
         rows = self.linear(maps.transpose(1, 2).flatten(2))  # [n, f, hidden]
-        out: Tensor = self.gru(rows)[0].mean(dim=1)
-        return out
+        return self.gru(rows)[0].mean(dim=1)
 
 
 def recurrent(width: int, hidden: int) -> nn.GRU:
@@ -149,8 +144,7 @@ class LogitPool(StatisticsPool):
         self.linear3 = nn.Linear(2 * classes, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.linear3(super().forward(x))
-        return out
+        return self.linear3(super().forward(x))
 
 
 class Said(NamedTuple):
@@ -176,11 +170,7 @@ class ClassDecoder(nn.Module):
         self.asp = LogitPool(c.classes)
 
     def forward(self, maps: Tensor) -> Said:
-        along = across = maps
-        for stage in self.cnn_t:
-            along = stage(along)
-        for stage in self.cnn:
-            across = stage(across)
+        along, across = self.cnn_t(maps), self.cnn(maps)
         across = F.adaptive_avg_pool2d(across, (across.shape[2], _FREQUENCY_FRAMES))
         frames = self.rnn_t(self.Linear_t(along.flatten(1, 2).transpose(1, 2)))[0]
         whole = self.freq_gru(self.Linear(across.transpose(1, 2).flatten(2)))[0].mean(dim=1)

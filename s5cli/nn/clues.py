@@ -51,8 +51,7 @@ class FrameClue(nn.Module):
         side_by_side: Tensor = (self.proj(self.norm(features)) * heard).transpose(1, 2).flatten(2)
         if self.rnn is None:
             return side_by_side
-        out: Tensor = self.rnn(side_by_side)[0]
-        return out
+        return self.rnn(side_by_side)[0]
 
 
 class Clues(nn.Module):

@@ -57,8 +57,8 @@ def compile_core(core: nn.Module, backend: str | Callable[..., Any] = "inductor"
     be appended, and answers would change. A core whose `regions` name methods of its modules, as pairs of a module and
     a name, is compiled method by method, which takes less time where like blocks follow one another.
 
-    CUDA graphs (mode "reduce-overhead") are not used: PyTorch keeps them thread by thread, and a run separates in
-    threads; and each length would hold memory of its own. Cores are large, and launching their kernels costs little.
+    CUDA graphs (mode "reduce-overhead") are not used: PyTorch keeps them thread by thread, and a run on several
+    devices has threads; and each length would hold memory of its own. `benchmarks/gpu.py` measures what they gain.
     """
     for module, name in getattr(core, "regions", [(core, "forward")]):
         setattr(module, name, torch.compile(getattr(module, name), backend=backend))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from s5cli.nn.class_decoder import ClassDecoder, DecoderConfig, DualPath, Said, fewer_pools
 from s5cli.nn.clues import Clues, modulated
 from s5cli.nn.deft_block import Block, BlockConfig
-from s5cli.nn.mamba2 import Backend
+from s5cli.nn.network import Network
 
 _EPS = 1e-6
 _SHORTEST_FRAMES = 20
@@ -30,7 +30,7 @@ _LOG_MEAN, _LOG_SCALE = -3.0, 3.0  # about what log-magnitudes of scenes at one 
 
 
 @dataclass(frozen=True)
-class DeftConfig:
+class DeftConfig(BlockConfig):
     """The defaults are the published networks. What differs from them for the compact ones:
 
     patch_frames, patch_bins: the first layer makes one vector of a patch of bins, the last ones a patch of a vector.
@@ -38,15 +38,7 @@ class DeftConfig:
     output: "map" is a complex spectrum, "share" a share of each bin of a beam, shares of all objects summing to 1.
     """
 
-    width: int = 64
     blocks: int = 6
-    heads: int = 4
-    head_width: int = 64
-    ffn_width: int = 256
-    expand: int = 4
-    mamba_head_width: int = 16
-    states: int = 16
-    dropout: float = 0.1
     n_fft: int = 1280
     hop_samples: int = 640
     patch_frames: int = 1
@@ -67,9 +59,6 @@ class DeftConfig:
     class_width: int = 64
     frame_features: int = 0  # of the frame clue; 0: there is none
     frame_rnn: Literal["none", "lstm"] = "none"
-    backend: Backend = "auto"
-    group_tokens: int = 16_384
-    checkpointing: bool = True
 
     @property
     def objects(self) -> int:
@@ -88,13 +77,6 @@ class DeftConfig:
     def mixture_maps(self) -> int:
         """2 m of real and imaginary parts; or m log-magnitudes, 2 (m − 1) intensities and two of the frequency."""
         return 2 * self.channels if self.features == "complex" else 3 * self.channels
-
-    @property
-    def block(self) -> BlockConfig:
-        return BlockConfig(
-            self.width, self.heads, self.head_width, self.ffn_width, self.expand, self.mamba_head_width, self.states,
-            self.dropout, self.backend, self.group_tokens, self.checkpointing,
-        )  # fmt: skip
 
     @property
     def decoder(self) -> DecoderConfig:
@@ -133,21 +115,21 @@ class Blocks(nn.ModuleList):
         return [(block, "half_block") for block in self]
 
 
-class DeftMamba(nn.Module):
+class DeftMamba(Network):
     """The backbone: maps of spectra to objects, and these to waveforms."""
 
     Config = DeftConfig
     core = "blocks"  # see `s5cli.nn.core`
 
-    def __init__(self, config: DeftConfig, maps: int) -> None:
+    def __init__(self, config: DeftConfig, enrolments: int = 0) -> None:
         super().__init__()
         self.config = config
-        c = config
+        c, maps = config, config.mixture_maps + 2 * enrolments
         first = (
             nn.Conv2d(maps, c.width, 3, padding=1) if c.patch == (1, 1) else nn.Conv2d(maps, c.width, c.patch, c.patch)
         )
         self.up_conv = nn.Sequential(first, nn.GroupNorm(1, c.width))
-        self.blocks = Blocks(Block(c.block) for _ in range(c.blocks))
+        self.blocks = Blocks(Block(c) for _ in range(c.blocks))
         many = c.objects * c.width
         self.object_conv = nn.Sequential(
             nn.Conv2d(c.width, many, c.object_kernel, padding=c.object_kernel // 2), nn.Mish(), nn.GroupNorm(1, many)
@@ -163,10 +145,21 @@ class DeftMamba(nn.Module):
 
     window: Tensor
 
-    @property
-    def nparams(self) -> int:
-        """All parameters."""
-        return sum(p.numel() for p in self.parameters())
+    @classmethod
+    def grown(cls, tensors: Mapping[str, Tensor], config: DeftConfig) -> dict[str, Tensor]:
+        """The state that training begins with: all that a network of the family has under the same name and shape.
+
+        New input maps of the first convolution begin at zero: an extractor that grows out of a universal separator is
+        deaf to the clues that this did not know, and gives back what it gives, in the same slots.
+        """
+        given, state = dict(current_names(tensors)), cls(config).state_dict()
+        for name, own in state.items():
+            found = given.get(name)
+            if found is not None and found.shape == own.shape:
+                state[name] = found
+            elif found is not None and name == "up_conv.0.weight" and found.shape[1] < own.shape[1]:
+                state[name] = torch.cat([found, torch.zeros_like(own[:, found.shape[1] :])], dim=1)
+        return state
 
     def audio_decoder(self) -> nn.Module:
         """Object maps to spectra, or to the logits of shares."""
@@ -183,8 +176,7 @@ class DeftMamba(nn.Module):
         shortest = _SHORTEST_FRAMES * c.patch_frames * c.hop_samples
         flat = F.pad(waveform, (0, max(0, shortest - waveform.shape[-1]))).flatten(0, 1)
         spectrum = torch.stft(flat, c.n_fft, c.hop_samples, window=self.window, center=True, return_complex=True)
-        found: Tensor = spectrum.transpose(1, 2).unflatten(0, waveform.shape[:2])
-        return found
+        return spectrum.transpose(1, 2).unflatten(0, waveform.shape[:2])
 
     def synthesise(self, spectrum: Tensor, t: int) -> Tensor:
         """[b, o, n, f] to [b, o, t]."""
@@ -193,8 +185,7 @@ class DeftMamba(nn.Module):
             return spectrum.real.new_empty(*spectrum.shape[:2], t)
         flat = spectrum.flatten(0, 1).transpose(1, 2)
         waveform = torch.istft(flat, c.n_fft, c.hop_samples, window=self.window, center=True, length=t)
-        found: Tensor = waveform.unflatten(0, spectrum.shape[:2])
-        return found
+        return waveform.unflatten(0, spectrum.shape[:2])
 
     def level(self, spectrum: Tensor) -> Tensor:
         """What a mixture's spectra [b, m, n, f] are divided by, [b, 1, 1, f]: channel 0's mean magnitude over time.
@@ -234,8 +225,7 @@ class DeftMamba(nn.Module):
     def objects(self, maps: Tensor, told: Sequence[Tensor] = ()) -> Tensor:
         """Maps [b, maps, n, f], and what the blocks are told, to objects [b, o, d, n', f'], of n' by f' patches."""
         x = self.blocks(self.up_conv(self.patched(maps)).permute(0, 2, 3, 1).contiguous(), *told)
-        objects: Tensor = self.object_conv(x.permute(0, 3, 1, 2)).unflatten(1, (self.config.objects, -1))
-        return objects
+        return self.object_conv(x.permute(0, 3, 1, 2)).unflatten(1, (self.config.objects, -1))
 
     def spectra(self, objects: Tensor, mixture: Tensor) -> Tensor:
         """Objects [b, o, d, n', f'] to complex spectra [b, o, n, f] of a normalised mixture [b, m, n, f]."""
@@ -282,8 +272,7 @@ class DeftMamba(nn.Module):
         those of its paths that count, if not as its configuration has it.
         """
         maps = separated.objects.flatten(0, 1).transpose(2, 3)  # [b s, d, f, n]
-        said: Said = self.SED_decoder(maps) if self.config.classifier == "decoder" else self.dpc(maps, features, paths)
-        return said
+        return self.SED_decoder(maps) if self.config.classifier == "decoder" else self.dpc(maps, features, paths)
 
 
 def logarithm(magnitude: Tensor) -> Tensor:
@@ -293,26 +282,18 @@ def logarithm(magnitude: Tensor) -> Tensor:
 class UniversalSeparator(DeftMamba):
     """Mixture [b, 4, t] to three foreground sounds, two interferers and noise, whatever they are."""
 
-    def __init__(self, config: DeftConfig) -> None:
-        super().__init__(config, config.mixture_maps)
-
     def forward(self, mixture: Tensor) -> Separated:
         spectrum = self.analyse(mixture)
         level = self.level(spectrum)
         spectrum = spectrum / level
         return self.separated(self.objects(self.mixture_features(spectrum)), spectrum, level, mixture.shape[-1])
 
-    @classmethod
-    def grown(cls, tensors: Mapping[str, Tensor], config: DeftConfig) -> dict[str, Tensor]:
-        """The state that training begins with: all that a network of the family has under the same name and shape."""
-        return taken_over(cls(config), tensors)
-
 
 class TargetExtractor(DeftMamba):
     """Mixture, and per slot an enrolment, a class and frame features, to the sounds that are meant, slot by slot."""
 
     def __init__(self, config: DeftConfig) -> None:
-        super().__init__(config, config.mixture_maps + 2 * config.foreground)
+        super().__init__(config, enrolments=config.foreground)
         c = config
         self.clues = Clues(
             c.foreground * c.classes, c.foreground, c.class_width, c.width, c.blocks, c.frame_features,
@@ -333,27 +314,6 @@ class TargetExtractor(DeftMamba):
         frames = -(-maps.shape[2] // self.config.patch_frames)
         told = self.clues(classes, features, frames)
         return self.separated(self.objects(maps, told), spectrum, level, mixture.shape[-1])
-
-    @classmethod
-    def grown(cls, tensors: Mapping[str, Tensor], config: DeftConfig) -> dict[str, Tensor]:
-        """The state that training begins with: a universal separator's, deaf to the clues that it did not know.
-
-        Such a network gives back what the universal separator gives, in the same slots.
-        """
-        return taken_over(cls(config), tensors)
-
-
-def taken_over(fresh: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A fresh network's state with all that fits; new input maps of the first convolution begin at zero."""
-    given = dict(current_names(tensors))
-    state = fresh.state_dict()
-    for name, own in state.items():
-        found = given.get(name)
-        if found is not None and found.shape == own.shape:
-            state[name] = found
-        elif found is not None and name == "up_conv.0.weight" and found.shape[1] < own.shape[1]:
-            state[name] = torch.cat([found, torch.zeros_like(own[:, found.shape[1] :])], dim=1)
-    return state
 
 
 def current_names(tensors: Mapping[str, Tensor]) -> Iterable[tuple[str, Tensor]]:

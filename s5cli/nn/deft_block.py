@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -87,8 +88,7 @@ class Attention(nn.Module):
         weight = torch.cat([self.to_q.weight, self.to_k.weight, self.to_v.weight])
         q, k, v = F.linear(x, weight).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         heard = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.to_out(heard.transpose(1, 2).flatten(2))
-        return out
+        return self.to_out(heard.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -99,8 +99,7 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(first, nn.Mish(), nn.Dropout(dropout), nn.Linear(inner, width), nn.Dropout(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.net(x)
-        return out
+        return self.net(x)
 
 
 class PreNorm(nn.Module):
@@ -112,8 +111,7 @@ class PreNorm(nn.Module):
         self.fn = fn
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fn(self.norm(x))
-        return out
+        return self.fn(self.norm(x))
 
 
 class Block(nn.Module):
@@ -136,15 +134,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, f, _ = x.shape
-        x = self.in_groups(self.along_frequency, x.flatten(0, 1)).unflatten(0, (b, n))
-        x = self.in_groups(self.along_time, x.transpose(1, 2).flatten(0, 1)).unflatten(0, (b, f))
+        x = self.in_groups(partial(self.half_block, "intra"), x.flatten(0, 1)).unflatten(0, (b, n))
+        x = self.in_groups(partial(self.half_block, "inter"), x.transpose(1, 2).flatten(0, 1)).unflatten(0, (b, f))
         return x.transpose(1, 2).contiguous()
-
-    def along_frequency(self, x: Tensor) -> Tensor:
-        return self.half_block("intra", x)
-
-    def along_time(self, x: Tensor) -> Tensor:
-        return self.half_block("inter", x)
 
     def half_block(self, name: str, x: Tensor) -> Tensor:
         """The inner residuals start from the normalised input, the outer one from the input itself."""
@@ -152,8 +144,7 @@ class Block(nn.Module):
         u = norm(x)
         u = u + gated(u)
         u = u + attention(u)
-        out: Tensor = x + (u + layer(u))
-        return out
+        return x + (u + layer(u))
 
     def in_groups(self, half: Callable[[Tensor], Tensor], sequences: Tensor) -> Tensor:
         """Sequences [b, l, d] a few at a time: what lies between two layers never exists for all of them at once."""

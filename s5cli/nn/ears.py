@@ -86,8 +86,7 @@ class Ears(nn.Module):
         half = _CONTEXT_FRAMES // 2
         around = F.avg_pool1d(features, _CONTEXT_FRAMES, 1, half, count_include_pad=False).transpose(1, 2)
         logits = self.classes(F.hardswish(self.trunk(around))).transpose(1, 2)
-        clue: Tensor = logits.clamp(-_RANGE, _RANGE) / _RANGE
-        return clue
+        return logits.clamp(-_RANGE, _RANGE) / _RANGE
 
 
 def hops(patches: int, patch_samples: int, device: torch.device) -> Tensor:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s5cli.nn.network import Network
+
 RATE_HZ = 32_000
 _N_FFT = 1024
 _WINDOW_SAMPLES = 800
@@ -136,8 +138,7 @@ class KaldiMel(nn.Module):
         spectrum = torch.stft(
             sharp.flatten(0, -2), _N_FFT, hop, _WINDOW_SAMPLES, self.window, center=True, return_complex=True
         )
-        apart: Tensor = spectrum.unflatten(0, waveform.shape[:-1])
-        return apart
+        return spectrum.unflatten(0, waveform.shape[:-1])
 
 
 class SqueezeExcite(nn.Module):
@@ -161,8 +162,7 @@ class Excitations(nn.Module):
         self.conc_se_layers = nn.ModuleList([SqueezeExcite(channels, rounded(channels / 4))])
 
     def forward(self, x: Tensor) -> Tensor:
-        gated: Tensor = self.conc_se_layers[0](x)
-        return gated
+        return self.conc_se_layers[0](x)
 
 
 def convolution(n_in: int, n_out: int, kernel: int, stride: int, groups: int, activation: type | None) -> nn.Sequential:
@@ -224,7 +224,7 @@ def width_of(maps: int) -> float:
     return maps / (_LAST_FACTOR * _LAST_IN)
 
 
-class EfficientAT(nn.Module):
+class EfficientAT(Network):
     """Waveforms [b, t] or [b, 1, t] at 32 kHz to logits of AudioSet's classes, [b, 527]."""
 
     Config = EfficientATConfig
@@ -250,19 +250,12 @@ class EfficientAT(nn.Module):
         classes = len(state["classifier.5.weight"])
         return replace(config, width=width_of(len(state["features.16.0.weight"])), classes=classes)
 
-    @property
-    def nparams(self) -> int:
-        """All parameters."""
-        return sum(p.numel() for p in self.parameters())
-
     def forward(self, waveform: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.maps(waveform))
-        return logits
+        return self.classifier(self.maps(waveform))
 
     def maps(self, waveform: Tensor) -> Tensor:
         """The body's maps, [b, d, 4, n]; their mean over frequency and time is the embedding."""
-        maps: Tensor = self.features(self.to_mel(waveform.reshape(len(waveform), 1, -1)))
-        return maps
+        return self.features(self.to_mel(waveform.reshape(len(waveform), 1, -1)))
 
     def frames(self, waveform: Tensor) -> Tensor:
         """One feature vector for each 0.32 s, [b, n, d]: the maps' mean over frequency."""

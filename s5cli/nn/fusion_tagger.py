@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from s5cli.nn.fpasst import FPaSST, FPaSSTConfig
 from s5cli.nn.half_rate import HalfRate
 from s5cli.nn.m2d import Encoder, M2DConfig
+from s5cli.nn.network import Network
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class FrameHead(nn.Module):
         return torch.stack(clip, dim=1), torch.stack(frames, dim=2)
 
 
-class FusionTagger(nn.Module):
+class FusionTagger(Network):
     """Waveforms [b, 4, t] at 32 kHz to logits of the tracks, [b, 3, 19]."""
 
     Config = FusionTaggerConfig
@@ -80,7 +81,7 @@ class FusionTagger(nn.Module):
 
     def __init__(self, config: FusionTaggerConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.channels = config, config.channels
         self.m2d = Columns(config)
         self.to_half_rate = HalfRate()
         self.passt = FPaSST(FPaSSTConfig(width=config.width, depth=config.depth, heads=config.heads))
@@ -100,16 +101,6 @@ class FusionTagger(nn.Module):
         taken = {name: value for name, value in named.items() if name in fresh and value.shape == fresh[name].shape}
         return {**fresh, **taken}
 
-    @property
-    def channels(self) -> int:
-        """How many channels of a recording it reads."""
-        return self.config.channels
-
-    @property
-    def nparams(self) -> int:
-        """All parameters."""
-        return sum(p.numel() for p in self.parameters())
-
     def forward(self, waveform: Tensor) -> Tensor:
         return self.tracked(waveform)[0]
 
@@ -124,14 +115,13 @@ class FusionTagger(nn.Module):
         frames = self.passt_projection(self.beside(self.passt, self.to_half_rate(waveform)))
         of_frame = torch.arange(frames.shape[1], device=frames.device) // 4
         aligned = columns[:, of_frame.clamp_max(columns.shape[1] - 1)]
-        found: tuple[Tensor, Tensor] = self.head(torch.cat([aligned, frames], dim=-1))
-        return found
+        return self.head(torch.cat([aligned, frames], dim=-1))
 
     @staticmethod
     def beside(backbone: nn.Module, waveform: Tensor) -> Tensor:
         """Features of all channels side by side: [b, m, t] to [b, n, m d]."""
         b, m = waveform.shape[:2]
-        return backbone(waveform.flatten(0, 1)).unflatten(0, (b, m)).transpose(1, 2).flatten(2)  # type: ignore[no-any-return]
+        return backbone(waveform.flatten(0, 1)).unflatten(0, (b, m)).transpose(1, 2).flatten(2)
 
 
 def own(name: str) -> str:

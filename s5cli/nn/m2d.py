@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s5cli.nn.mel import LogMel
+from s5cli.nn.network import Network
 
 PATCH = 16
 N_MELS = 80
@@ -43,8 +44,7 @@ class Attention(nn.Module):
         b, n, d = x.shape
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         heard = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.proj(heard.transpose(1, 2).reshape(b, n, d))
-        return out
+        return self.proj(heard.transpose(1, 2).reshape(b, n, d))
 
 
 class MLP(nn.Module):
@@ -54,8 +54,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -68,8 +67,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        return x + self.mlp(self.norm2(x))
 
 
 class PatchEmbed(nn.Module):
@@ -78,8 +76,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(1, width, PATCH, stride=PATCH)
 
     def forward(self, mel: Tensor) -> Tensor:
-        out: Tensor = self.proj(mel[:, None])
-        return out  # [b, width, 5, T]
+        return self.proj(mel[:, None])  # [b, width, 5, T]
 
 
 class Backbone(nn.Module):
@@ -105,7 +102,7 @@ class Backbone(nn.Module):
         return tokens.view(b, bands, columns, d)
 
 
-class Encoder(nn.Module):
+class Encoder(Network):
     """Waveforms [b, t] to a sequence of features [b, steps, feature_width]."""
 
     def __init__(self, config: M2DConfig) -> None:
@@ -121,8 +118,7 @@ class Encoder(nn.Module):
 
     def mel(self, waveform: Tensor) -> Tensor:
         mean, std = self.backbone.norm_stats
-        standardised: Tensor = (self.to_spec(waveform) - mean) / std
-        return standardised
+        return (self.to_spec(waveform) - mean) / std
 
     def chunks(self, waveform: Tensor) -> list[Tensor]:
         """Standardised log-mel in pieces of at most 1001 frames, zero-padded at the end to whole patches.
@@ -180,13 +176,7 @@ class M2DTagger1ch(Encoder):
         self.head = TrackHead(config.feature_width, config)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        out: Tensor = self.head(super().forward(waveform[:, 0]))
-        return out
-
-    @property
-    def nparams(self) -> int:
-        """Parameters as the official code counts them: all, the frozen norm_stats included."""
-        return sum(p.numel() for p in self.parameters())
+        return self.head(super().forward(waveform[:, 0]))
 
     @staticmethod
     def config_from_state(state: dict[str, Tensor], config: M2DConfig) -> M2DConfig:
@@ -194,7 +184,7 @@ class M2DTagger1ch(Encoder):
         return replace(config, stacked=state["head_norm.running_mean"].numel() != config.width)
 
 
-class M2DTagger4ch(nn.Module):
+class M2DTagger4ch(Network):
     """The 4-channel tagger: waveform [b, 4, t] to logits [b, 3, 19].
 
     Every channel passes the same encoder; the features stand side by side, channel-major.
@@ -212,19 +202,13 @@ class M2DTagger4ch(nn.Module):
         self.head = TrackHead(4 * config.feature_width, config)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        out: Tensor = self.head(self.sequence(waveform))
-        return out
+        return self.head(self.sequence(waveform))
 
     def sequence(self, waveform: Tensor) -> Tensor:
         """Features of all channels, [b, steps, 4 × feature_width]."""
         b, c = waveform.shape[:2]
         sequence: Tensor = self.m2d(waveform.flatten(0, 1))
         return sequence.view(b, c, *sequence.shape[1:]).transpose(1, 2).flatten(2)
-
-    @property
-    def nparams(self) -> int:
-        """Parameters as the official code counts them: all, the frozen norm_stats included."""
-        return sum(p.numel() for p in self.parameters())
 
     @staticmethod
     def config_from_state(state: dict[str, Tensor], config: M2DConfig) -> M2DConfig:

@@ -26,8 +26,7 @@ class M2DFrames(nn.Module):
         self.backbone = Backbone(M2DConfig(width=config.width, depth=config.depth, heads=config.heads))
 
     def mel(self, waveform: Tensor) -> Tensor:
-        standardised: Tensor = (self.to_spec(waveform) - _MEAN) / _DEVIATION
-        return standardised
+        return (self.to_spec(waveform) - _MEAN) / _DEVIATION
 
     def forward(self, waveform: Tensor) -> Tensor:
         mel = self.mel(waveform)

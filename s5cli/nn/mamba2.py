@@ -80,8 +80,7 @@ class Mamba2(nn.Module):
         x, b, c_out = F.silu(self.causal(mixed)).split([c.inner, c.states, c.states], dim=-1)
         x, dt = x.unflatten(-1, (c.heads, c.head_width)), F.softplus(dt.float() + self.dt_bias)
         y = self.scan(x, dt, b, c_out) + self.D[:, None] * x
-        out: Tensor = self.out_proj(self.norm(y.flatten(-2).to(gate.dtype) * F.silu(gate)))
-        return out
+        return self.out_proj(self.norm(y.flatten(-2).to(gate.dtype) * F.silu(gate)))
 
     def causal(self, x: Tensor) -> Tensor:
         """The depthwise convolution over positions up to each one: [b, l, channels].
@@ -94,12 +93,12 @@ class Mamba2(nn.Module):
 
     def scan(self, x: Tensor, dt: Tensor, b: Tensor, c: Tensor) -> Tensor:
         a = -self.A_log.float().exp()
-        kernel = fused_scan() if self.config.backend != "torch" and x.is_cuda else None
-        if self.config.backend == "mamba_ssm" and kernel is None:
+        is_compiling = torch.compiler.is_compiling()  # which takes PyTorch's own arithmetic
+        kernel = fused_scan() if self.config.backend != "torch" and x.is_cuda and not is_compiling else None
+        if self.config.backend == "mamba_ssm" and kernel is None and not is_compiling:
             raise RuntimeError("backend mamba_ssm needs the package mamba_ssm and a CUDA device; give auto or torch")
         if kernel is not None:
-            y: Tensor = kernel(x, dt, a, b[:, :, None], c[:, :, None], chunk_size=64)
-            return y
+            return kernel(x, dt, a, b[:, :, None], c[:, :, None], chunk_size=64)
         with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
             return chunked_scan(x.float(), dt, a, b.float(), c.float(), self.config.chunk)
 
@@ -116,40 +115,25 @@ def fused_scan() -> Callable[..., Any] | None:
     """The fused kernel of `mamba_ssm`; None where the package is not installed."""
     if find_spec("mamba_ssm") is None:
         return None
-    kernel: Callable[..., Any] = import_module("mamba_ssm.ops.triton.ssd_combined").mamba_chunk_scan_combined
-    return kernel
-
-
-def recurrence(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """The definition, one position after the other: S ← exp(Δ a) S + Δ x bᵀ, y = S c. Slow; the scans must agree.
-
-    Shapes: x [n, l, h, p], dt [n, l, h] (positive), a [h] (negative), b and c [n, l, s] to [n, l, h, p].
-
-    >>> one = torch.ones(1, 3, 1, 1)
-    >>> recurrence(one, one[..., 0], torch.tensor([-1.0]), one[..., 0], one[..., 0]).flatten()
-    tensor([1.0000, 1.3679, 1.5032])
-    """
-    state = x.new_zeros(x.shape[0], x.shape[2], x.shape[3], b.shape[2])
-    out = []
-    for i in range(x.shape[1]):
-        decay = torch.exp(dt[:, i] * a)[..., None, None]
-        state = decay * state + (dt[:, i, :, None] * x[:, i])[..., None] * b[:, i, None, None]
-        out.append(torch.einsum("nhps,ns->nhp", state, c[:, i]))
-    return torch.stack(out, dim=1)
+    return import_module("mamba_ssm.ops.triton.ssd_combined").mamba_chunk_scan_combined
 
 
 def chunked_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int) -> Tensor:
-    """`recurrence` by chunks of `chunk` positions: products within a chunk, and a state carried from one to the next.
+    """The recurrence S ← exp(Δ a) S + Δ x bᵀ, y = S c, in chunks: products within each, and a state carried on.
+
+    Shapes: x [n, l, h, p], dt [n, l, h] (positive), a [h] (negative), b and c [n, l, s] to [n, l, h, p].
 
     Decays within a chunk are split into factors of its inputs and of its outputs, referred to the chunk's middle; where
-    they decay too far for float32, they are formed for every pair of positions instead.
+    they decay too far for float32, and where the scan is compiled, which cannot look at numbers, they are formed for
+    every pair of positions instead.
     """
     length, pad = x.shape[1], -x.shape[1] % chunk
     x, dt, b, c = (F.pad(part, (0, 0) * (part.ndim - 2) + (0, pad)) if pad else part for part in (x, dt, b, c))
     x, dt, b, c = (part.unflatten(1, (-1, chunk)) for part in (x, dt, b, c))
     decay = (dt * a).cumsum(dim=2)  # [n, m, q, h], of m chunks of q positions
     whole, products = decay[:, :, -1:], torch.tril(c @ b.mT)  # [n, m, 1, h], [n, m, q, q]
-    is_tame = whole.is_meta or bool((whole > -_MOST_DECAY).all())  # without numbers only shapes are asked for
+    # without numbers only shapes are asked for
+    is_tame = whole.is_meta or (not torch.compiler.is_compiling() and bool((whole > -_MOST_DECAY).all()))
     inside = factored if is_tame else pairwise
     y: Tensor = inside(x, dt, decay, whole, products, b, c)
     return y.flatten(1, 2)[:, :length]
@@ -195,8 +179,7 @@ class MambaBlock(nn.Module):
         self.mixer = Mamba2(config)
 
     def forward(self, u: Tensor) -> Tensor:
-        out: Tensor = u + self.mixer(self.norm(u))
-        return out
+        return u + self.mixer(self.norm(u))
 
 
 class BiMamba(nn.Module):
@@ -211,5 +194,4 @@ class BiMamba(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         ahead = self.forward_blocks[0](u)
         back = self.backward_blocks[0](u.flip(1)).flip(1)
-        out: Tensor = self.FC(torch.cat([ahead, back], dim=-1))
-        return out
+        return self.FC(torch.cat([ahead, back], dim=-1))

@@ -4,7 +4,7 @@ Sources: SR-CorrNet (arXiv:2603.29097); "Extending SR-CorrNet to label-queried t
 Park, DCASE 2026), whose report gives the equation; the layers that make its terms are ours.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -40,9 +40,7 @@ class Asked:
 
     def frames(self, first: int, last: int) -> "Asked":
         """The same of a stretch of frames."""
-        return Asked(
-            self.classes, self.repetition, self.clip, self.slot, self.activity[:, first:last], self.counts
-        )  # fmt: skip
+        return replace(self, activity=self.activity[:, first:last])
 
 
 class LabelSplit(nn.Module):
@@ -67,8 +65,7 @@ class LabelSplit(nn.Module):
         delta, beta = self.strong(label[:, None] * asked.activity[..., None].to(x.dtype)).chunk(2, dim=-1)  # [u, n, c]
         which = F.pad(self.occurrence, (0, 0, 1, 0))[asked.repetition]  # [u, c]
         shift = beta + (self.weak(label) + which)[:, None]
-        out: Tensor = x[asked.clip] * (1 + delta[:, :, None]) + shift[:, :, None]
-        return out
+        return x[asked.clip] * (1 + delta[:, :, None]) + shift[:, :, None]
 
 
 class BlindSplit(nn.Module):

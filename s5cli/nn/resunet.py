@@ -130,8 +130,7 @@ class ResUNetK(nn.Module):
 
     def normalise(self, maps: Tensor) -> Tensor:
         """BatchNorm per frequency bin."""
-        out: Tensor = self.base.bn0(maps.transpose(1, 3)).transpose(1, 3)
-        return out
+        return self.base.bn0(maps.transpose(1, 3)).transpose(1, 3)
 
     @staticmethod
     def directions(spectrum: Spectrum) -> Tensor:
@@ -147,8 +146,7 @@ class ResUNetK(nn.Module):
         frames = spectrum.magnitude.shape[2] + -spectrum.magnitude.shape[2] % (_TIME_STEP * c.patch_frames)
         grid = (frames // c.patch_frames, c.n_fft // 2 // c.patch_bins)
         band_hz = c.patch_bins * RATE_HZ / c.n_fft
-        clues: Clues = self.ears(mixture[:, 0], grid, c.patch_frames * c.hop_samples, band_hz)
-        return clues
+        return self.ears(mixture[:, 0], grid, c.patch_frames * c.hop_samples, band_hz)
 
     def field(self, spectrum: Spectrum, clues: Clues) -> Field:
         """Intensity and level of each patch, and the ears' classes."""
@@ -179,8 +177,7 @@ class ResUNetK(nn.Module):
         gain = gain.sigmoid() * out.weight.view(-1, 1, 1) / norm
         rotated = (spectrum[:, :, :-1] * torch.complex(gain * real, gain * imag)).sum(dim=1)
         bias = torch.as_tensor(out.bias)
-        mixed: Tensor = F.pad(rotated, (0, 1)) + torch.complex(bias, bias)
-        return mixed
+        return F.pad(rotated, (0, 1)) + torch.complex(bias, bias)
 
     def shared_out(self, spectrum: Tensor, mask: Tensor, lean: Tensor) -> Tensor:
         """Shares [a, p, n, f] of the bins of one clip's beams, which lean towards the slots' directions: [a, n, f]."""
@@ -192,8 +189,7 @@ class ResUNetK(nn.Module):
         """[…, n, f] to […, p, n, f]: the p bins of each patch side by side, padded as the network sees them."""
         frames, bins = self.config.patch_frames, self.config.patch_bins
         grown = self.grow(maps).unflatten(-2, (-1, frames)).unflatten(-1, (-1, bins))
-        patches: Tensor = grown.movedim((-3, -1), (-4, -3)).flatten(-4, -3)
-        return patches
+        return grown.movedim((-3, -1), (-4, -3)).flatten(-4, -3)
 
     def unpatched(self, patches: Tensor, frames: int) -> Tensor:
         """The inverse of `patches`."""
@@ -203,5 +199,4 @@ class ResUNetK(nn.Module):
     def synthesise(self, spectrum: Tensor, t: int) -> Tensor:
         """Inverse STFT of [a, n, f] to [a, t]."""
         n_fft, hop = self.config.n_fft, self.config.hop_samples
-        waveform: Tensor = torch.istft(spectrum.mT, n_fft, hop, window=self.window, center=True, length=t)
-        return waveform
+        return torch.istft(spectrum.mT, n_fft, hop, window=self.window, center=True, length=t)

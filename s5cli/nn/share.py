@@ -65,8 +65,7 @@ class Refine(nn.Module):
             field.level.clamp_min(1e-6).log() * like / 3,
             sounds[..., None] * like,
         ]
-        correction: Tensor = self.net(torch.stack(seen, dim=2).flatten(0, 1)).unflatten(0, (b, s))
-        return correction
+        return self.net(torch.stack(seen, dim=2).flatten(0, 1)).unflatten(0, (b, s))
 
     @staticmethod
     def agreement(share: Tensor, field: Field) -> Tensor:

@@ -22,15 +22,13 @@ class SlotAttention(nn.Module):
     def forward(self, x: Tensor, counts: Sequence[int]) -> Tensor:
         projected = self.block.qkv(self.layernorm(x)).unflatten(-1, (3, self.block.heads, -1))
         heard = torch.cat([attended(*clip.unbind(dim=-3)) for clip in projected.split(list(counts))])
-        out: Tensor = self.block.aggregate_heads(heard.flatten(-2))
-        return out
+        return self.block.aggregate_heads(heard.flatten(-2))
 
 
 def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention over the first axis of [s, …, d] in every place of the others: written out, as s is at most three."""
     scores = (q[:, None] * k[None]).sum(dim=-1, keepdim=True) * q.shape[-1] ** -0.5  # [s, s, …, 1]
-    heard: Tensor = (scores.softmax(dim=1) * v[None]).sum(dim=1)
-    return heard
+    return (scores.softmax(dim=1) * v[None]).sum(dim=1)
 
 
 class SlotFeedForward(nn.Module):
@@ -42,8 +40,7 @@ class SlotFeedForward(nn.Module):
         self.net = nn.Sequential(nn.Linear(width, 2 * hidden), Gated(), nn.Linear(hidden, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.net(self.layernorm(x))
-        return out
+        return self.net(self.layernorm(x))
 
 
 class SlotLayers(nn.Module):
@@ -71,5 +68,4 @@ class SlotMixer(nn.Module):
     def forward(self, x: Tensor, counts: Sequence[int]) -> Tensor:
         layers = self.block.block
         x = x + layers.sa(x, counts)
-        out: Tensor = x + layers.ffn(x)
-        return out
+        return x + layers.ffn(x)

@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s5cli.nn.network import Network
 from s5cli.nn.query_split import Asked, BlindSplit, LabelSplit
 from s5cli.nn.slot_mixer import SlotMixer
 from s5cli.nn.taps import Taps, compressed, correlations, filtered, in_bands, mean_level
-from s5cli.nn.tf_block import WHOLE, Memory, Place, TFBlock, norm
+from s5cli.nn.tf_block import TFBlock, norm
 from s5cli.nn.transform import Kind, Transform
 
 MARGIN = 2  # frames on either side that the two convolutions of the embedding look at
@@ -96,8 +97,7 @@ class Embedding(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         maps = self.embed[2](self.embed[1](self.folded(features)))
-        out: Tensor = self.layer_norm(maps.permute(0, 2, 3, 1)) + self.places
-        return out
+        return self.layer_norm(maps.permute(0, 2, 3, 1)) + self.places
 
     def folded(self, features: Tensor) -> Tensor:
         """The first convolution, [b, n, f, d] to [b, 2 c or 4 c, n, f'].
@@ -107,8 +107,7 @@ class Embedding(nn.Module):
         """
         r, first = self.fold, self.embed[0]
         if r == 1:
-            whole: Tensor = first(features.permute(0, 3, 1, 2))
-            return whole
+            return first(features.permute(0, 3, 1, 2))
         bands = F.pad(features, (0, 0, r, self.missing)).unflatten(2, (-1, r)).flatten(3)  # [b, n, 1 + f', r d]
         kernel = F.pad(first.get_parameter("weight"), (1, 0)).unflatten(3, (2, r)).permute(0, 4, 1, 2, 3).flatten(1, 2)
         return F.conv2d(F.pad(bands, (0, 0, 0, 0, 1, 1)).permute(0, 3, 1, 2), kernel, first.get_parameter("bias"))
@@ -177,7 +176,7 @@ class Heard:
     scale: Tensor  # [b, 1, 1], what the waveforms were divided by
 
 
-class SRCorrNet(nn.Module):
+class SRCorrNet(Network):
     """Mixtures [b, m, t] and what is asked to waveforms [b, s, t]; slots that ask for nothing are exactly zero."""
 
     Config = SRCorrNetConfig
@@ -197,11 +196,6 @@ class SRCorrNet(nn.Module):
         self.filter_estim = FilterEstimator(c)
         self.filter_estim_aux = nn.ModuleList(FilterEstimator(c) for _ in range(c.decoder_blocks * c.auxiliary))
         self.layernorm = nn.LayerNorm(c.width)
-
-    @property
-    def nparams(self) -> int:
-        """All parameters."""
-        return sum(p.numel() for p in self.parameters())
 
     @staticmethod
     def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -226,7 +220,7 @@ class SRCorrNet(nn.Module):
             return waveform.new_zeros(len(waveform), self.config.slots, waveform.shape[-1]) + nothing, []
         heard = self.hear(waveform)
         encoded = self.encode(self.embed(heard))
-        stages, _ = self.decode(self.split(encoded, asked), asked.counts)
+        stages = self.decode(self.split(encoded, asked), asked.counts)
         neighbours = self.neighbours(heard, asked.clip)
         spectra = [self.filter_estim(stages[-1], neighbours)]
         if self.training:
@@ -274,20 +268,14 @@ class SRCorrNet(nn.Module):
     def split(self, encoded: Tensor, asked: Asked) -> Tensor:
         """Maps of the slots that are asked, [u, n, f', c]."""
         slots = self.spk_split(encoded, asked) if self.config.split == "labels" else self.spk_split(encoded)
-        out: Tensor = self.layernorm(slots)
-        return out
+        return self.layernorm(slots)
 
-    def decode(
-        self, maps: Tensor, counts: Sequence[int], place: Place = WHOLE, memories: Sequence[Memory] | None = None
-    ) -> tuple[list[Tensor], list[Memory]]:
-        """Maps before each block and after the last; what a later stretch needs of this one."""
-        stages, kept = [maps], []
-        for i, (block, mixer) in enumerate(zip(self.dec_block, self.dec_cs, strict=True)):
-            maps, memory = block(maps, place, memories[i] if memories else None)
-            maps = mixer(maps, counts)
-            stages.append(maps)
-            kept.append(memory)
-        return stages, kept
+    def decode(self, maps: Tensor, counts: Sequence[int]) -> list[Tensor]:
+        """Maps before each block and after the last."""
+        stages = [maps]
+        for block, mixer in zip(self.dec_block, self.dec_cs, strict=True):
+            stages.append(mixer(block(stages[-1])[0], counts))
+        return stages
 
     def neighbours(self, heard: Heard, clip: Tensor, first: int = 0, last: int | None = None) -> tuple[Tensor, Tensor]:
         """What the filters of each slot are applied to; `clip` says whose slot it is, [u]."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from s5cli.nn.arcface import CosineHead
 from s5cli.nn.m2d import Encoder, M2DConfig, M2DTagger1ch
+from s5cli.nn.network import Network
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class StemHeadConfig:
     peaks: bool = False  # whether the maximum over time stands beside the mean
 
 
-class StemHead(nn.Module):
+class StemHead(Network):
     """Features [n, m, e] of stems to scaled cosines of every class, [n, k]."""
 
     Config = StemHeadConfig
@@ -38,28 +40,18 @@ class StemHead(nn.Module):
         self.embed = nn.Linear(wide, config.embedding)
         self.cosine = CosineHead(config.embedding, config.classes)
 
-    @property
-    def nparams(self) -> int:
-        """All parameters."""
-        return sum(p.numel() for p in self.parameters())
-
     def forward(self, features: Tensor) -> Tensor:
         pooled = features.mean(dim=1)
         if self.config.peaks:
             pooled = torch.cat([pooled, features.amax(dim=1)], dim=-1)
-        out: Tensor = self.cosine(self.embed(self.norm(pooled)))
-        return out
+        return self.cosine(self.embed(self.norm(pooled)))
 
 
 @dataclass(frozen=True)
 class M2DStemConfig(M2DConfig):
     embedding: int = 512
     classes: int = 18
-
-    @property
-    def own_encoder(self) -> bool:
-        """It hears waveforms."""
-        return True
+    own_encoder: ClassVar[bool] = True  # it hears waveforms
 
 
 class M2DStemClassifier(Encoder):
@@ -74,14 +66,8 @@ class M2DStemClassifier(Encoder):
         self.embed = nn.Linear(config.feature_width, config.embedding)
         self.cosine = CosineHead(config.embedding, config.classes)
 
-    @property
-    def nparams(self) -> int:
-        """All parameters."""
-        return sum(p.numel() for p in self.parameters())
-
     def forward(self, waveform: Tensor) -> Tensor:
-        out: Tensor = self.cosine(self.embed(self.head_norm(super().forward(waveform).mean(dim=1))))
-        return out
+        return self.cosine(self.embed(self.head_norm(super().forward(waveform).mean(dim=1))))
 
     @classmethod
     def grown(cls, tensors: Mapping[str, Tensor], config: M2DStemConfig) -> dict[str, Tensor]:
@@ -92,11 +78,6 @@ class M2DStemClassifier(Encoder):
 
 class M2DFrames(M2DTagger1ch):
     """A 1-channel tagger of which only M2D is asked: a vector for each 0.16 s, all bands side by side."""
-
-    @property
-    def features(self) -> int:
-        """Length of a vector."""
-        return self.config.width * 5
 
     def forward(self, waveform: Tensor, reference: Tensor | None = None) -> Tensor:
         """[n, t] to [n, columns, bands × width]; `reference` is not used."""

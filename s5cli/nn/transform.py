@@ -50,8 +50,7 @@ class Transform(nn.Module):
 
     def of_frames(self, frames: Tensor) -> Tensor:
         """Spectra [..., f] of stretches of n_fft samples, [..., n_fft]."""
-        spectrum: Tensor = torch.fft.rfft(frames * self.window)
-        return spectrum
+        return torch.fft.rfft(frames * self.window)
 
     def inverse(self, spectrum: Tensor, n_samples: int) -> Tensor:
         """Spectra [..., n, f] to waveforms [..., n_samples]."""

@@ -47,8 +47,7 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, beta1: Tensor, beta2: Tensor) -> Tensor:
         y = self.conv1(F.leaky_relu(self.bn1(x) + beta1, 0.01))
         y = self.conv2(F.leaky_relu(self.bn2(y) + beta2, 0.01))
-        out: Tensor = y + self.shortcut(x)
-        return out
+        return y + self.shortcut(x)
 
 
 class EncoderBlock(nn.Module):
@@ -57,10 +56,7 @@ class EncoderBlock(nn.Module):
         self.conv_block1 = ResBlock(n_in, n_out)
 
     def forward(self, x: Tensor, shifts: Mapping[str, Tensor], place: str) -> Tensor:
-        out: Tensor = self.conv_block1(
-            x, shifts[f"{place}->conv_block1->beta1"], shifts[f"{place}->conv_block1->beta2"]
-        )
-        return out
+        return self.conv_block1(x, shifts[f"{place}->conv_block1->beta1"], shifts[f"{place}->conv_block1->beta2"])
 
 
 class DecoderBlock(nn.Module):
@@ -74,8 +70,7 @@ class DecoderBlock(nn.Module):
     def forward(self, x: Tensor, skip: Tensor, shifts: Mapping[str, Tensor], place: str) -> Tensor:
         up = self.conv1(F.leaky_relu(self.bn1(x) + shifts[f"{place}->beta1"], 0.01))
         beta1, beta2 = (shifts[f"{place}->conv_block2->beta{i}"] for i in (1, 2))
-        out: Tensor = self.conv_block2(torch.cat([up, skip], dim=1), beta1, beta2)
-        return out
+        return self.conv_block2(torch.cat([up, skip], dim=1), beta1, beta2)
 
 
 class UNet(nn.Module):
@@ -111,8 +106,7 @@ class UNet(nn.Module):
         x = self.conv_block7a(x, shifts, "conv_block7a")
         for i in range(1, LEVELS + 1):
             x = getattr(self, f"decoder_block{i}")(x, skips.pop(), shifts, f"decoder_block{i}")
-        out: Tensor = self.after_conv(x)
-        return out
+        return self.after_conv(x)
 
 
 def is_recorded() -> bool:

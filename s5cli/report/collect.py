@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s5cli import official
-from s5cli.dataset import ORACLE_TARGET, SOUNDSCAPE, SUFFIXES
+from s5cli.dataset import ORACLE_TARGET, SOUNDSCAPE, SUFFIXES, inner_folder
 from s5cli.errors import InputError, UsageError
 from s5cli.official import SourceFile
 from s5cli.run.record import About, ClipReport, RunFolder, StemReport, read_folder
@@ -59,7 +59,7 @@ def read_run(folder: Path, reference: Path | None = None, soundscapes: Path | No
     names = sorted({*run.clips, *reasons})
     if not names:
         raise UsageError(f"{folder}: holds no record of a clip; name the output folder of s5 separate")
-    references = None if reference is None else _references(_inner(reference, ORACLE_TARGET), names)
+    references = None if reference is None else _references(inner_folder(reference, ORACLE_TARGET), names)
     found, recorded = _mixtures(soundscapes, reference), _recorded(run)
     clips = []
     for name in names:
@@ -67,12 +67,6 @@ def read_run(folder: Path, reference: Path | None = None, soundscapes: Path | No
         mixture = _mixture(recorded.get(name), found.get(name), soundscapes is not None)
         clips.append(Clip(name, run.clips.get(name), failure, mixture, references[name] if references else None))
     return Run(folder, run.about, tuple(clips))
-
-
-def _inner(folder: Path, name: str) -> Path:
-    """The folder of that name inside a data set, or the folder itself."""
-    inner = folder / name
-    return inner if inner.is_dir() else folder
 
 
 def _recorded(run: RunFolder) -> dict[str, Path]:
@@ -85,8 +79,8 @@ def _recorded(run: RunFolder) -> dict[str, Path]:
 
 def _mixtures(soundscapes: Path | None, reference: Path | None) -> Mapping[str, Path]:
     if soundscapes is None and reference is not None:
-        soundscapes = _inner(reference, ORACLE_TARGET).resolve().parent
-    return {} if soundscapes is None else official.soundscapes(_inner(soundscapes, SOUNDSCAPE), SUFFIXES)
+        soundscapes = inner_folder(reference, ORACLE_TARGET).resolve().parent
+    return {} if soundscapes is None else official.soundscapes(inner_folder(soundscapes, SOUNDSCAPE), SUFFIXES)
 
 
 def _mixture(recorded: Path | None, found: Path | None, found_first: bool) -> Path | None:

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from s5cli import __version__
+from s5cli.audio import writable
 from s5cli.errors import InputError, OutputError, UsageError
 from s5cli.report.collect import Clip, Run
 from s5cli.report.flags import LOW_CONFIDENCE, flags_of
@@ -26,6 +26,7 @@ from s5cli.report.page import Page, Place, page_html
 from s5cli.report.sounds import Missing, read_sounds, score, write_tracks
 from s5cli.run.record import About
 from s5cli.score.evaluate import Summary, summary
+from s5cli.workers import leave_to_parent
 
 RECORD, KIND = "report.json", "s5 report"
 CLIPS = "clips"
@@ -107,14 +108,12 @@ def write_report(run: Run, out: Path, options: Options = Options(), progress: Pr
     out = out.resolve()
     _check(out, options.overwrite)
     try:
-        with _staged(out) as stage:
+        with writable(out), _staged(out) as stage:
             with closing(_outcomes(_jobs(run, stage, options), options.workers)) as made:  # ends workers first
                 outcomes = tuple(progress(made))
             results = [outcome.result for outcome in outcomes if outcome.result is not None]
             report = Report(out, run, outcomes, summary(results) if results else None)
             write_list(report, stage)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from error
     except BrokenProcessPool as error:
         raise OutputError(f"{out}: a worker was killed, perhaps for want of memory; give fewer --workers") from error
     return report
@@ -175,14 +174,11 @@ def page_keys(names: Sequence[str]) -> list[str]:
     """
     slugs = [re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".")[:LONGEST_KEY] for name in names]
     counts = Counter(slug.lower() for slug in slugs)
+    digests = [hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12] for name in names]
     return [
-        slug if slug == name and counts[slug.lower()] == 1 else f"{slug}-{_digest(name)}"
-        for slug, name in zip(slugs, names, strict=True)
+        slug if slug == name and counts[slug.lower()] == 1 else f"{slug}-{digest}"
+        for slug, name, digest in zip(slugs, names, digests, strict=True)
     ]
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 # --- the pages --------------------------------------------------------------------------------------------------------
@@ -214,16 +210,11 @@ def _outcomes(jobs: Sequence[_Job], workers: int) -> Generator[Outcome, None, No
     if workers == 1:
         yield from map(_make, jobs)
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), leave_to_parent)
     try:
         yield from pool.map(_make, jobs, chunksize=4)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Ctrl-C reaches all processes of a terminal; the parent's answer to it ends the workers too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _make(job: _Job) -> Outcome:

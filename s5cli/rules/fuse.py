@@ -3,7 +3,7 @@
 What does not depend on any knob (`pair`) is separate from what does (`rank`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TypeVar
 
@@ -151,13 +151,8 @@ def _in_tie_order(found: Candidates) -> Candidates:
     track = np.tile(np.arange(c // 2), (b, 2))
     unused = ~(found.by_4ch | found.by_1ch)
     order = np.lexsort((track, found.classes, -found.p_4ch, unused), axis=1)
-    return Candidates(
-        classes=np.take_along_axis(found.classes, order, axis=1),
-        p_4ch=np.take_along_axis(found.p_4ch, order, axis=1),
-        p_1ch=np.take_along_axis(found.p_1ch, order, axis=1),
-        by_4ch=np.take_along_axis(found.by_4ch, order, axis=1),
-        by_1ch=np.take_along_axis(found.by_1ch, order, axis=1),
-    )
+    columns = (getattr(found, one.name) for one in fields(found))
+    return Candidates(*(np.take_along_axis(column, order, axis=1) for column in columns))
 
 
 def rank(candidates: Candidates, setting: Setting) -> Fused:

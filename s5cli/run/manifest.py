@@ -20,16 +20,17 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from s5cli.api import LoadedSystem
-from s5cli.errors import InputError, OutputError, UsageError
+from s5cli.audio import writable
+from s5cli.errors import InputError, UsageError
 from s5cli.run.content import Content, sha256_of
 from s5cli.run.plan import MANIFEST_NAME, Job, Options
-from s5cli.run.record import ClipReport
+from s5cli.run.record import STAGES, ClipReport
 
 N_CHECKERS = 4  # threads that read recordings again, which is waiting for a disk mostly
 SYNC_EVERY_S = 5.0
@@ -153,7 +154,8 @@ class Record:
 class Manifest:
     """The manifest of one folder, open for what is done now.
 
-    Nothing is written before the first clip, so that a call in which every clip fails leaves no trace.
+    Nothing is written before the first clip, so that a call in which every clip fails leaves no trace. What writes
+    raises OutputError where the place cannot be written to or is full.
     """
 
     def __init__(self, out_dir: Path, fingerprint: Fingerprint, about: Mapping[str, Any], restart: bool) -> None:
@@ -198,14 +200,10 @@ class Manifest:
         out_dir = self.path.parent
         for clip, files in self._past.writing.items():
             if not (out_dir / f"{clip}.json").exists():
-                yield from (out_dir / Path(file).name for file in files)
+                yield from (out_dir / file for file in files)
 
     def write_begin(self, clip: str, files: Iterable[str]) -> None:
-        """The files of a clip, and those that they replace, are going to be touched.
-
-        Raises:
-            OutputError: the place cannot be written to or is full.
-        """
+        """The files of a clip, and those that they replace, are going to be touched."""
         lines: list[Mapping[str, Any]] = [{"writing": clip, "files": list(files)}]
         if not self._begun:
             self._cut_torn_line()
@@ -214,15 +212,11 @@ class Manifest:
         self._begun = True
 
     def write_done(self, record: Record) -> None:
-        """All files of the clip are in place.
-
-        Raises:
-            OutputError: the place cannot be written to or is full.
-        """
+        """All files of the clip are in place."""
         self._append(record.to_json())
 
     def _append(self, *contents: Mapping[str, Any]) -> None:
-        with self._writable(), self.path.open("ab") as file:
+        with writable(self.path), self.path.open("ab") as file:
             lines = (json.dumps(each, ensure_ascii=False, allow_nan=False) for each in contents)
             file.writelines(line.encode(errors="backslashreplace") + b"\n" for line in lines)
             file.flush()
@@ -231,26 +225,15 @@ class Manifest:
                 self._synced_s = time.monotonic()
 
     def sync(self) -> None:
-        """Everything that was written is on the disk, also should the machine's power fail.
-
-        Raises:
-            OutputError: the place cannot be written to or is full.
-        """
+        """Everything that was written is on the disk, also should the machine's power fail."""
         if self._begun:
-            with self._writable(), self.path.open("r+b") as file:
+            with writable(self.path), self.path.open("r+b") as file:
                 os.fsync(file.fileno())
 
     def _cut_torn_line(self) -> None:
-        with self._writable():
+        with writable(self.path):
             if self.path.exists():
                 os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
-
-    @contextmanager
-    def _writable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
 
     def _lines(self) -> list[bytes]:
         try:
@@ -304,7 +287,11 @@ def _is_foreign(content: Any) -> bool:
 
 
 def _is_name(file: object) -> bool:
-    return isinstance(file, str) and Path(file).name != "" and "\0" not in file
+    """Whether it is that of a clip's file: one in the folder itself, or in that of a stage."""
+    if not isinstance(file, str) or "\0" in file or Path(file).is_absolute():
+        return False
+    parts = Path(file).parts
+    return ".." not in parts and (len(parts) == 1 or (len(parts) == 3 and parts[0] == STAGES))
 
 
 def _contents(lines: Iterable[bytes]) -> Iterator[Any]:

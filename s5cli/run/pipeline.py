@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from s5cli.api import LoadedSystem, answered_by_stages, check_answer, check_stems
+from s5cli.api import LoadedSystem, answered, check_answer, check_stems
 from s5cli.audio import ChannelOrder, read_scene
 from s5cli.errors import InputError, OutputError, S5Error
 from s5cli.rules.gate import energy_db
@@ -120,7 +120,7 @@ class Worker:
         fitted = self.fits
         while left:
             part = left[: self.fits]
-            at_once = self.fits if isinstance(part[0], LongRead) else len(part)
+            at_once = self._at_once(part)
             found = self._within_memory(part, at_once)
             if found is None and at_once > 1:
                 self.fits = at_once // 2
@@ -133,6 +133,12 @@ class Worker:
                 self.fits = fitted  # it says nothing about other clips
             yield from found
             left = left[len(part) :]
+
+    def _at_once(self, clips: Sequence[Read | LongRead]) -> int:
+        """All clips, or windows of a long recording: on the CPU one, as more take more memory and no less time."""
+        if not isinstance(clips[0], LongRead):
+            return len(clips)
+        return 1 if self.loaded.device == "cpu" else self.fits
 
     def _within_memory(self, clips: Sequence[Read | LongRead], at_once: int) -> Sequence[Outcome] | None:
         """None where memory runs out."""
@@ -211,7 +217,7 @@ def separate_batch(clips: Sequence[Read], loaded: LoadedSystem, options: Options
     """
     scenes = [_on(loaded.device, clip.scene) for clip in clips]
     try:
-        answers = answered_by_stages(loaded, scenes, options.labels)
+        answers = answered(loaded, scenes, options.labels)
     except S5Error as error:
         if len(clips) == 1:
             return [_failure(clips[0].path, str(error))]

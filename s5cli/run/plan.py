@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import realpath  # unlike Path.resolve, it stands links that go in circles
@@ -11,11 +12,12 @@ from typing import Literal, TypeAlias
 
 from s5cli import official
 from s5cli.api import queries_of
-from s5cli.audio import FileFormat, check_format, opened
+from s5cli.audio import FileFormat, check_format
 from s5cli.dataset import SUFFIXES
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import CLASSES, index_of, listed
 from s5cli.run.record import RUN_FILE, STAGES
+from s5cli.run.spans import announced
 from s5cli.run.staging import staging
 from s5cli.run.stitch import SHORTEST_WINDOW_S
 from s5cli.run.windows import is_long
@@ -83,7 +85,9 @@ def plan(inputs: Sequence[Path], out_dir: Path, options: Options) -> Job:
         _check_old(out_dir, clips, options.restart)
     except OSError as error:
         raise UsageError(f"{error.filename}: cannot be reached ({error.strerror}); give another path") from error
-    with staging(out_dir):
+    with staging(out_dir) as stage:
+        if stage.with_name(stage.name.upper()).exists():
+            check_spelling(clips)
         return Job(clips, out_dir, options)
 
 
@@ -149,6 +153,15 @@ def _named(paths: Iterable[Path]) -> dict[str, Path]:
     if not clips:
         raise UsageError("no recordings given")
     return clips
+
+
+def check_spelling(clips: Mapping[str, Path]) -> None:
+    """UsageError where file systems that take Á and á for one name, as macOS and Windows have, would mix up results."""
+    known: dict[str, Path] = {}
+    for name, path in clips.items():
+        other = known.setdefault(unicodedata.normalize("NFC", name).casefold(), path)
+        if other is not path:
+            raise UsageError(f"{other} and {path} would be written under one name there; rename one")
 
 
 def check_name(path: Path) -> None:
@@ -228,19 +241,10 @@ def batches(clips: Mapping[str, Path], size: int, window_s: float | None) -> lis
     groups: dict[object, list[str]] = {}
     long = {name for name, path in clips.items() if is_long(path, window_s)}
     for name, path in clips.items():
-        groups.setdefault(name if name in long else _length(path) or name, []).append(name)
+        groups.setdefault(name if name in long else announced(path) or name, []).append(name)
     place = {name: index for index, name in enumerate(clips)}
     chunks = [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
     return [
         Batch({name: clips[name] for name in chunk}, window_s if chunk[0] in long else None)
         for chunk in sorted(chunks, key=lambda chunk: place[chunk[0]])
     ]
-
-
-def _length(path: Path) -> tuple[int, int] | None:
-    """Frames and their rate in Hz as the header has them; None where reading will say what is wrong."""
-    try:
-        with opened(path) as file:
-            return int(file.frames), int(file.samplerate)
-    except InputError:
-        return None

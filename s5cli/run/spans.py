@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import soxr
 
 from s5cli import audio
 from s5cli.audio import ChannelOrder, Samples, Warn
-from s5cli.errors import InputError, OutputError
+from s5cli.errors import InputError
 from s5cli.scene import N_CHANNELS, RATE_HZ, Subtype
 
 BLOCK_SAMPLES = 1 << 18  # at once, some 8 s
@@ -66,11 +65,11 @@ def n_samples_at_32_khz(n_samples: int, rate_hz: int) -> int:
     return (2 * n_samples * RATE_HZ + rate_hz) // (2 * rate_hz)  # halves up
 
 
-def announced_samples(path: Path) -> int | None:
-    """Length at 32 kHz that a file's header announces; None where there is nothing that could be read."""
+def announced(path: Path) -> tuple[int, int] | None:
+    """Samples and their rate in Hz as a file's header has them; None where reading it will say what is wrong."""
     try:
         with audio.opened(path) as file:
-            return n_samples_at_32_khz(int(file.frames), int(file.samplerate))
+            return int(file.frames), int(file.samplerate)
     except InputError:
         return None
 
@@ -127,7 +126,10 @@ def _at_32_khz(blocks: Iterator[Samples], rate_hz: int) -> Iterator[Samples]:
 
 @dataclass(frozen=True)
 class StemFile:
-    """A mono 32 kHz WAV of fixed length. It is silent where nothing was written, and takes no space on disk there."""
+    """A mono 32 kHz WAV of fixed length. It is silent where nothing was written, and takes no space on disk there.
+
+    All methods raise OutputError where the place cannot be written to or is full.
+    """
 
     path: Path
     n_samples: int
@@ -135,14 +137,10 @@ class StemFile:
 
     @classmethod
     def create(cls, path: Path, n_samples: int, subtype: Subtype = "PCM_16") -> StemFile:
-        """An all-silent one in place of whatever is there.
-
-        Raises:
-            OutputError: the place cannot be written to or is full.
-        """
+        """An all-silent one in place of whatever is there."""
         header = wav_header(n_samples, subtype)
         n_bytes = n_samples * SAMPLE_BYTES[subtype]
-        with _writable(path):
+        with audio.writable(path):
             try:
                 with path.open("wb") as file:
                     file.write(header)
@@ -156,38 +154,25 @@ class StemFile:
         """Puts [t] at `start`, rounded and saturated as `write_stem` does, and returns how many samples were clipped.
 
         Raises:
-            OutputError: the place cannot be written to or is full.
             ValueError: the samples reach beyond the file's end.
         """
         if not 0 <= start <= self.n_samples - len(samples):
             raise ValueError(f"{len(samples)} samples at {start} do not fit into {self.n_samples}")
         buffer = io.BytesIO()
         soundfile.write(buffer, samples, RATE_HZ, subtype=self.subtype, format="RAW", endian="LITTLE")
-        with _writable(self.path), self.path.open("r+b") as file:
+        with audio.writable(self.path), self.path.open("r+b") as file:
             file.seek(len(wav_header(self.n_samples, self.subtype)) + start * SAMPLE_BYTES[self.subtype])
             file.write(buffer.getvalue())
         return audio.n_clipped(samples, self.subtype)
 
     def as_flac(self) -> StemFile:
-        """The same samples as FLAC in place of this file.
-
-        Raises:
-            OutputError: the place cannot be written to or is full.
-        """
+        """The same samples as FLAC in place of this file."""
         flac = replace(self, path=self.path.with_suffix(".flac"))
-        with _writable(flac.path):
+        with audio.writable(flac.path):
             with flac.path.open("wb") as file:
                 audio.write_flac(file, str(self.path))
             self.path.unlink()
         return flac
-
-
-@contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def wav_header(n_samples: int, subtype: Subtype) -> bytes:

@@ -1,18 +1,15 @@
 """A place inside the output folder for what is not finished, which one process has at a time."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from s5cli.audio import LOCK_NAME, claimed, unwritable
 from s5cli.errors import UsageError
 
 PREFIX = ".s5-"  # of everything unfinished
-LOCK_NAME = f"{PREFIX}lock"
 
 
 @contextmanager
@@ -28,9 +25,9 @@ def staging(out_dir: Path) -> Iterator[Path]:
     try:
         made = [folder for folder in (out_dir, *out_dir.parents) if not folder.exists()]
     except OSError as error:
-        raise _unwritable(out_dir, error) from error
+        raise UsageError(unwritable(out_dir, error)) from error
     try:
-        with _claimed(out_dir):
+        with claimed(out_dir, UsageError):
             _remove_leftovers(out_dir)
             try:
                 yield _stage(out_dir)
@@ -40,36 +37,11 @@ def staging(out_dir: Path) -> Iterator[Path]:
         _remove_empty(made)
 
 
-@contextmanager
-def _claimed(out_dir: Path) -> Iterator[None]:
-    """Holds the lock of the output folder, which the operating system takes back from a process that is killed."""
-    lock = FileLock(out_dir / LOCK_NAME)
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UsageError(f"{out_dir}: another process is writing there; wait for it, or give another folder") from error
-    except NotImplementedError:  # some network file systems have no locks
-        pass
-    except OSError as error:
-        raise _unwritable(out_dir, error) from error
-    try:
-        yield
-    finally:
-        _remove(out_dir / LOCK_NAME)  # Windows keeps what is open
-        lock.release()
-
-
 def _stage(out_dir: Path) -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix=PREFIX, dir=out_dir))
     except OSError as error:
-        raise _unwritable(out_dir, error) from error
-
-
-def _unwritable(out_dir: Path, error: OSError) -> UsageError:
-    reason = "it is a file" if os.path.isfile(out_dir) else error.strerror or error  # noqa: PTH113 (it never raises)
-    return UsageError(f"{out_dir}: cannot be written to ({reason}); give another folder for the output")
+        raise UsageError(unwritable(out_dir, error)) from error
 
 
 def _remove_leftovers(out_dir: Path) -> None:

@@ -20,14 +20,10 @@ from s5cli.rules.gate import energy_db
 from s5cli.run import stitch
 from s5cli.run.record import ClipReport, StemReport, WindowReport, residual_file_name
 from s5cli.run.sounding import blocks_of, sounding_s
-from s5cli.run.spans import Recording, StemFile, announced_samples, survey
+from s5cli.run.spans import Recording, StemFile, announced, n_samples_at_32_khz, survey
 from s5cli.run.stitch import Evidence, Windows
 from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene, Stem, Subtype
 from s5cli.trace import ClipTrace
-
-
-def untold(n_done: int, n_windows: int) -> None:
-    """The `tell` that tells nobody."""
 
 
 def is_long(path: Path, window_s: float | None) -> bool:
@@ -41,7 +37,8 @@ def is_long(path: Path, window_s: float | None) -> bool:
     if window_s is None:
         return False
     most = stitch.longest_whole(window_s)
-    return (announced_samples(path) or 0) > most
+    found = announced(path)
+    return found is not None and n_samples_at_32_khz(*found) > most
 
 
 def separate_long(
@@ -53,7 +50,7 @@ def separate_long(
     stage: Path,
     subtype: Subtype = "PCM_16",
     with_residual: bool = False,
-    tell: Callable[[int, int], None] = untold,
+    tell: Callable[[int, int], object] = lambda n_done, n_windows: None,
     file_format: FileFormat = "wav",
 ) -> ClipReport:
     """Separates a recording of any length and writes its stems, in memory that does not grow with the length.
@@ -141,7 +138,7 @@ def separated(
             answers = answered(loaded, scenes, labels)
         except S5Error as error:
             raise InputError(f"{recording.path}: {_times(windows, batch[0][0], batch[-1][0])}: {error}") from error
-        for (index, mixture), (stems, trace) in zip(batch, answers, strict=True):
+        for (index, mixture), (stems, trace, _) in zip(batch, answers, strict=True):
             check_answer(stems, trace, f"{recording.path}: {_times(windows, index, index)}")
             yield Window(index, mixture, stems, trace)
 

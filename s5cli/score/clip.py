@@ -76,13 +76,10 @@ def score_clip(
     sources = casa_sdri_from_matrices(est_labels, ref_labels, sdr, sdri)
     qualities = tuple(_quality(est[pair.i_est], ref[pair.i_ref], mixture) for pair in score.pairs)
     products = metric.reference_products(ref_labels, ref, mixture)
-    twins = tuple(_twins(label, est, score.pairs) for label in sorted(set(est_labels) & _repeated(ref_labels)))
+    repeated = {label for label in ref_labels if ref_labels.count(label) > 1}
+    twins = tuple(_twins(label, est, score.pairs) for label in sorted(set(est_labels) & repeated))
     found = tuple(one for one in twins if one)
     return ClipResult(soundscape, tuple(ref_labels), tuple(est_labels), score, qualities, products, sources, found)
-
-
-def _repeated(labels: Sequence[str]) -> set[str]:
-    return {label for label in labels if labels.count(label) > 1}
 
 
 def _twins(label: str, est: metric.Audio, pairs: Sequence[metric.Pair]) -> TwinQuality | None:

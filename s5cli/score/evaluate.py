@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from s5cli import official
-from s5cli.dataset import SUFFIXES as SUFFIXES  # as before, for those who read data sets themselves
 from s5cli.dataset import DataSet, open_dataset, read_mixture, read_sources, read_stems
 from s5cli.labels import CLASSES
 from s5cli.official import SourceFile
@@ -93,7 +92,6 @@ class Evaluation:
     by_n_targets: tuple[Group, ...]
     by_repeats: tuple[Group, ...]  # of the clips with targets: no class twice, a class twice
     classes: tuple[ClassResult, ...]  # those that occur
-    false_alarm_percent: float | None  # share of the clips without targets that were given a stem
     margins: Mapping[str, Margin]  # over each trivial answer under the stems' own labels, and over the best one
     confusion: Confusion
     bootstrap: Bootstrap  # how the intervals were drawn
@@ -148,7 +146,6 @@ def evaluation(clips: Sequence[ClipResult], bootstrap: Bootstrap = DEFAULT) -> E
         by_n_targets=_by_n_targets(clips, bootstrap),
         by_repeats=_by_repeats(clips, bootstrap),
         classes=_by_class(clips, bootstrap),
-        false_alarm_percent=overall.false_alarm_percent,
         margins=_margins(clips, own_trivial, bootstrap),
         confusion=confusion([clip.sources for clip in clips]),
         bootstrap=bootstrap,
@@ -178,26 +175,10 @@ def _by_class(clips: Sequence[ClipResult], bootstrap: Bootstrap) -> tuple[ClassR
     n_est = Counter(label for clip in clips for label in clip.est_labels)
     n_matched = Counter(pair.label for clip in clips for pair in clip.score.pairs)
     counts = {label: (n_ref[label], n_est[label], n_matched[label]) for label in CLASSES}
+    found: dict[str, Any]  # `sheet.Measured` each
+    found = {label: sheet.measure_class(label, clips, bootstrap) for label in CLASSES if any(counts[label])}
     return tuple(
-        _class_result(label, *counts[label], sheet.measure_class(label, clips, bootstrap))
-        for label in CLASSES
-        if any(counts[label])
-    )
-
-
-def _class_result(label: str, n_ref: int, n_est: int, n_matched: int, found: sheet.Measured) -> ClassResult:
-    return ClassResult(
-        label=label,
-        n_ref=n_ref,
-        n_est=n_est,
-        n_matched=n_matched,
-        sdri_db=found.values["sdri_db"],
-        si_sdri_db=found.values["si_sdri_db"],
-        level_db=found.values["level_db"],
-        recall_percent=found.values["recall_percent"],
-        precision_percent=found.values["precision_percent"],
-        capi_sdri_db=found.values["capi_sdri_db"],
-        intervals=found.intervals,
+        ClassResult(label, *counts[label], **one.values, intervals=one.intervals) for label, one in found.items()
     )
 
 

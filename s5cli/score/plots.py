@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from s5cli.audio import write_file
 from s5cli.errors import OutputError, UsageError
 from s5cli.score import metric, sheet
-from s5cli.score.bootstrap import Bootstrap, Interval
+from s5cli.score.bootstrap import Bootstrap
 from s5cli.score.casa import Confusion
 from s5cli.score.clip import ClipResult
 from s5cli.score.evaluate import ClassResult, Evaluation, Summary, summary
@@ -123,10 +124,12 @@ def classes(results: Sequence[ClassResult], bootstrap: Bootstrap) -> Figure:
     ordered = sorted(results, key=lambda result: _or(result.capi_sdri_db, -np.inf))
     figure = new_figure(9.5, 1.5 + ROW_INCH * max(len(ordered), 1))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    _series(left, ordered, "sdri_db", GREEN, "s", SHIFT, "SDRi of its pairs by label")
-    _series(left, ordered, "capi_sdri_db", BLUE, "o", -SHIFT, "CAPI-SDRi: with 0 dB for missed and surplus")
-    _series(right, ordered, "recall_percent", ORANGE, "D", SHIFT, "recall")
-    _series(right, ordered, "precision_percent", PURPLE, "o", -SHIFT, "precision")
+    rows = np.arange(len(ordered))
+    _points(left, ordered, rows + SHIFT, "sdri_db", _Look(GREEN, "s", "SDRi of its pairs by label"), "x")
+    with_zeros = _Look(BLUE, "o", "CAPI-SDRi: with 0 dB for missed and surplus")
+    _points(left, ordered, rows - SHIFT, "capi_sdri_db", with_zeros, "x")
+    _points(right, ordered, rows + SHIFT, "recall_percent", _Look(ORANGE, "D", "recall"), "x")
+    _points(right, ordered, rows - SHIFT, "precision_percent", _Look(PURPLE, "o", "precision"), "x")
     left.axvline(0, color=GREY, linewidth=1)
     left.set_yticks(range(len(ordered)), [f"{found.label}  {found.n_ref} | {found.n_est}" for found in ordered])
     left.set(title="Separation of each class", xlabel="dB", ylim=(-0.5, max(len(ordered), 1) - 0.5))
@@ -144,14 +147,6 @@ def classes(results: Sequence[ClassResult], bootstrap: Bootstrap) -> Figure:
 def note(figure: Figure, text: str) -> None:
     """Small and grey in the upper right corner: what a reader has to know."""
     figure.suptitle(text, x=0.99, horizontalalignment="right", fontsize=8, color=GREY)
-
-
-def _series(
-    axes: Axes, rows: Sequence[ClassResult], key: str, colour: str, marker: str, shift: float, label: str
-) -> None:
-    places = [row + shift for row in range(len(rows))]
-    values = [vars(found)[key] for found in rows]
-    _points(axes, values, places, [found.intervals.get(key) for found in rows], _Look(colour, marker, label), "x")
 
 
 def _whiskers(bootstrap: Bootstrap) -> str:
@@ -217,7 +212,7 @@ def targets(result: Evaluation) -> Figure:
     ):
         for repeats, look in looks.items():
             shown = [kind for kind in kinds if kind.repeats == repeats]
-            _kind_points(axes, shown, key, look)
+            _points(axes, [kind.scores for kind in shown], [kind.place for kind in shown], key, look, "y")
         axes.set(title=f"{title}, {unit}", xlabel="targets in a clip (clips of either sort)")
         axes.grid(axis="y", linewidth=0.5)
         _label_kinds(axes, kinds)
@@ -243,12 +238,6 @@ def _kind(n_targets: int, repeats: bool, clips: Sequence[ClipResult], result: Ev
     trivial_db = None if above is None or scores.capi_sdri_db is None else scores.capi_sdri_db - above
     shift = SHIFT * (1 if repeats else -1) if n_targets > 1 else 0.0  # one target alone cannot repeat a class
     return _Kind(n_targets, repeats, len(clips), n_targets + shift, scores, trivial_db)
-
-
-def _kind_points(axes: Axes, kinds: Sequence[_Kind], key: str, look: _Look) -> None:
-    values = [vars(kind.scores)[key] for kind in kinds]
-    found = [kind.scores.intervals.get(key) for kind in kinds]
-    _points(axes, values, [kind.place for kind in kinds], found, look, "y")
 
 
 def _trivial_marks(axes: Axes, kinds: Sequence[_Kind]) -> None:
@@ -277,14 +266,15 @@ class _Look:
 
 def _points(
     axes: Axes,
-    values: Sequence[float | None],
-    places: Sequence[float],
-    found: Sequence[Interval | None],
+    scored: Sequence[ClassResult | Summary],
+    places: npt.ArrayLike,
+    key: str,
     look: _Look,
     along: Literal["x", "y"],
 ) -> None:
-    """Points with whiskers; a value along the x or the y axis, its place on the other."""
-    numbers = np.array([_or(value, np.nan) for value in values], float)
+    """One score of each with whiskers; a value along the x or the y axis, its place on the other."""
+    numbers = np.array([_or(vars(one)[key], np.nan) for one in scored], float)
+    found = [one.intervals.get(key) for one in scored]
     lows = [number if ends is None else ends.low for number, ends in zip(numbers, found, strict=True)]
     highs = [number if ends is None else ends.high for number, ends in zip(numbers, found, strict=True)]
     reach = np.maximum([numbers - lows, highs - numbers], 0)

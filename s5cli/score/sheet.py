@@ -53,10 +53,6 @@ def share_terms(part: int, whole: int) -> Terms:
     return 100.0 * part, float(whole)
 
 
-def _ca_sdri(clip: ClipResult) -> Terms:
-    return NOTHING if clip.repeats_a_class else mean_terms([clip.score.capi_sdri_db])
-
-
 def _slots(clip: ClipResult) -> Terms:
     """Right slots of all: sources paired with equal labels, and slots that are silent on both sides."""
     n_est, n_ref = clip.score.tp + clip.score.fp, clip.score.tp + clip.score.fn
@@ -67,14 +63,6 @@ def _slots(clip: ClipResult) -> Terms:
 def _twin_correlation(clip: ClipResult) -> Terms:
     found = [twins.correlation for twins in clip.twins if twins.correlation is not None]
     return 100 * sum(found), float(len(found))
-
-
-def _false_alarm(clip: ClipResult) -> Terms:
-    return NOTHING if clip.ref_labels else share_terms(bool(clip.est_labels), 1)
-
-
-def _heard_right(clip: ClipResult) -> Terms:
-    return share_terms(sum(pair.right for pair in clip.sources.pairs), len(clip.sources.pairs))
 
 
 SCORES: tuple[Score, ...] = (
@@ -96,7 +84,7 @@ SCORES: tuple[Score, ...] = (
     Score(
         "ca_sdri_db", "CA-SDRi (2025)", "dB", 1,
         "CAPI-SDRi of clips that repeat no class, the score of 2025",
-        _ca_sdri,
+        lambda clip: NOTHING if clip.repeats_a_class else mean_terms([clip.score.capi_sdri_db]),
     ),
     Score(
         "si_sdri_db", "SI-SDRi", "dB", 1,
@@ -136,12 +124,12 @@ SCORES: tuple[Score, ...] = (
     Score(
         "accuracy_heard_percent", "label of pair", "%", 1,
         "pairs by sound whose label is right",
-        _heard_right,
+        lambda clip: share_terms(sum(pair.right for pair in clip.sources.pairs), len(clip.sources.pairs)),
     ),
     Score(
         "false_alarm_percent", "false alarms", "%", -1,
         "clips without targets that were given a stem",
-        _false_alarm,
+        lambda clip: NOTHING if clip.ref_labels else share_terms(bool(clip.est_labels), 1),
     ),
 )  # fmt: skip
 

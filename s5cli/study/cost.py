@@ -69,10 +69,19 @@ def part_cost(part: PartEntry, calls: int = 1) -> PartCost:
     )
 
 
-def _sized(part: PartEntry, config: Any) -> Any:
+def blank_network(part: PartEntry, config: Any) -> Any:
+    """A part's network of that configuration, without memory for its weights.
+
+    Raises:
+        WeightsError: there is none.
+    """
     from s5cli.weights.checkpoint import blank
 
-    network = blank(build.network_of(part), config, registry.user_path())
+    return blank(build.network_of(part), config, registry.user_path())
+
+
+def _sized(part: PartEntry, config: Any) -> Any:
+    network = blank_network(part, config)
     return _Shapes(network, build.adapter_of(part)(network, device="meta", **part.options))
 
 

@@ -4,7 +4,6 @@ Stems are scored as float32, before a file rounds them. Clips of one length go t
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from s5cli.score.clip import ClipResult, score_clip
 from s5cli.score.evaluate import Evaluation, evaluation
 from s5cli.study.rows import Variant
 from s5cli.system import System
-from s5cli.tune.clips import Clip, DevSet, HeldClip, held_batches
+from s5cli.tune.clips import Clip, DevSet, HeldClip, batches, held
 from s5cli.tune.trials import Progress
 from s5cli.tune.tuner import Options
 from s5cli.weights.build import build
@@ -46,9 +45,8 @@ def results(
     system: System, clips: Sequence[Clip], batch_size: int, named: Sequence[str] | None = None
 ) -> Iterator[ClipResult]:
     """Every clip's stems, scored. With `named` the references of these classes are named to the system."""
-    waiting = iter(clips)
-    for batch in held_batches(clips, batch_size):
-        rows = list(islice(waiting, len(batch)))
+    for rows in batches(clips, batch_size):
+        batch = [held(clip) for clip in rows]
         asked = system if named is None else system.with_queries(true_queries(rows, named, batch))
         for clip, scene, stems in zip(rows, batch, asked(batch).stems().clips(), strict=True):
             check_stems(stems, str(clip.mixture))

@@ -56,7 +56,7 @@ def evaluated(title: str, found: Evaluation) -> Row:
         interval=score.intervals.get("capi_sdri_db"),
         accuracy_mixture_percent=score.accuracy_mixture_percent,
         accuracy_source_percent=score.accuracy_source_percent,
-        false_alarm_percent=found.false_alarm_percent,
+        false_alarm_percent=score.false_alarm_percent,
         trivial_db=found.own_trivial.best_db,
         si_sdri_db=score.si_sdri_db,
         level_db=score.level_db,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,10 +54,11 @@ class Fold:
         >>> Fold.parse("2/4")
         Fold(number=2, count=4)
         """
-        number, _, count = text.partition("/")
-        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) and int(count) > 1):
-            raise UsageError(f"fold {text!r}: give which of how many, like 2/4")
-        return cls(int(number), int(count))
+        found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
+        fold = cls(*map(int, found.groups())) if found else cls(0, 0)
+        if not (1 <= fold.number <= fold.count > 1):
+            raise UsageError(f"fold {text[:40]!r}: give which of how many, like 2/4")
+        return fold
 
     def of(self, sources: Iterable[str]) -> frozenset[str]:
         """Its part of one label's sources; of a single source nothing."""
@@ -140,39 +143,32 @@ class Library:
 
     def event(self, key: str) -> Recording:
         """The foreground recording that a recipe calls `key`."""
-        return _found(self._events, key, "sound event")
+        return self._recording("sound event", key)
 
     def interferer(self, key: str) -> Recording:
         """The interference recording that a recipe calls `key`."""
-        return _found(self._interference, key, "interference")
+        return self._recording("interference", key)
 
     def background(self, key: str) -> Recording:
         """The background that a recipe calls `key`."""
-        return _found(self._noise, key, "background")
+        return self._recording("background", key)
 
     def room(self, name: str) -> Room:
         """The room that a recipe calls `name`."""
-        return (
-            simulated_room(int(name.removeprefix(SIMULATED)))
-            if name.startswith(SIMULATED)
-            else _found(self._rooms, name, "room")
-        )
+        if name.startswith(SIMULATED):
+            return simulated_room(int(name.removeprefix(SIMULATED)))
+        return _found({room.name: room for room in self.rooms}, name, "room")
 
     @cached_property
-    def _events(self) -> dict[str, Recording]:
-        return {file.key: file for files in self.events.values() for file in files}
+    def _by_key(self) -> dict[str, dict[str, Recording]]:
+        """What recipes name of each kind."""
+        events, others = (chain.from_iterable(of.values()) for of in (self.events, self.interference))
+        kinds: Mapping[str, Iterable[Recording]]
+        kinds = {"sound event": events, "interference": others, "background": self.noise}
+        return {kind: {file.key: file for file in files} for kind, files in kinds.items()}
 
-    @cached_property
-    def _interference(self) -> dict[str, Recording]:
-        return {file.key: file for files in self.interference.values() for file in files}
-
-    @cached_property
-    def _noise(self) -> dict[str, Recording]:
-        return {file.key: file for file in self.noise}
-
-    @cached_property
-    def _rooms(self) -> dict[str, Room]:
-        return {room.name: room for room in self.rooms}
+    def _recording(self, kind: str, key: str) -> Recording:
+        return _found(self._by_key[kind], key, kind)
 
 
 def _found(known: Mapping[str, T], key: str, kind: str) -> T:

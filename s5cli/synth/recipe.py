@@ -271,17 +271,10 @@ class _Scene:
             candidates = [(0, float(yaw_deg)) for yaw_deg in self.rng.uniform(-180, 180, 32)]
         else:
             candidates = [(position, 0.0) for position in range(len(self.room.positions))]
-        far = [
-            place
-            for place in candidates
-            if all(self._angle_deg(place, rival) >= self._min_angle_deg for rival in rivals)
-        ]
+        least_deg = self.settings.min_same_class_angle_deg - 1e-6  # nominal angles are exact multiples of 30°
+        far = [place for place in candidates if all(self._angle_deg(place, rival) >= least_deg for rival in rivals)]
         occupied = {(event.position, event.yaw_deg) for event in self.events}
         return [place for place in far if place not in occupied] or far
-
-    @property
-    def _min_angle_deg(self) -> float:
-        return self.settings.min_same_class_angle_deg - 1e-6  # nominal angles are exact multiples of 30°
 
     def _angle_deg(self, place: tuple[int, float], rival: Event) -> float:
         here = self.room.positions[place[0]]

@@ -164,16 +164,12 @@ def _sofa_directions_deg(sofa: Any) -> Floats:
     """Azimuth and elevation of every source [m or 1, 2]; Cartesian positions are taken from the listener's position."""
     source = sofa["SourcePosition"]
     points = np.asarray(source[()], dtype=np.float64).reshape(-1, 3)
-    if _text(source.attrs.get("Type", "spherical")) == "spherical":
+    if source.attrs.get("Type", "spherical") in ("spherical", b"spherical"):
         return points[:, :2]
     listener = np.asarray(
         sofa["ListenerPosition"][()] if "ListenerPosition" in sofa else np.zeros((1, 3)), dtype=np.float64
     )
     return simulate.directions_deg(points - listener.reshape(-1, 3))
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _sofa(file: Path) -> Any:

@@ -1,5 +1,6 @@
 """How scenes are drawn: the official numbers of the DCASE 2026 Task 4 data (arXiv:2604.00776) as defaults."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,7 +44,7 @@ class SceneSettings:
 
     def __post_init__(self) -> None:
         problems = {
-            "duration_s must be at least 0.1": self.duration_s < 0.1,
+            "duration_s must be between 0.1 and 3600": not 0.1 <= self.duration_s <= 3600,
             "n_foreground must be two whole numbers from 0, lowest first": not _ordered(self.n_foreground, 0),
             "n_interference must be two whole numbers from 0, lowest first": not _ordered(self.n_interference, 0),
             "max_overlap must be at least the highest n_foreground": self.max_overlap < self.n_foreground[1],
@@ -86,6 +87,6 @@ def whole_range(text: str) -> tuple[int, int]:
     ((0, 3), (2, 2))
     """
     numbers = text.split(",")
-    if len(numbers) > 2 or not all(number.strip().isdigit() for number in numbers):
+    if len(numbers) > 2 or not all(re.fullmatch("[0-9]{1,9}", number.strip()) for number in numbers):
         raise UsageError(f"{text!r} is not a range of whole numbers; give lowest,highest like 0,3")
     return int(numbers[0]), int(numbers[-1])

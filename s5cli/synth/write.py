@@ -8,22 +8,18 @@ on where another was stopped.
 
 import hashlib
 import io
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from filelock import FileLock, Timeout
 
-from s5cli.audio import write_file
+from s5cli.audio import LOCK_NAME, claimed, unwritable, write_file
 from s5cli.errors import InputError, OutputError, UsageError
 from s5cli.official import parse_stem_file_name, stem_file_name
 from s5cli.scene import RATE_HZ
@@ -32,9 +28,10 @@ from s5cli.synth.foa import Floats32
 from s5cli.synth.library import Library
 from s5cli.synth.recipe import SceneRecipe, SceneSettings, draw
 from s5cli.synth.render import render
+from s5cli.workers import leave_to_parent
 
 SOUNDSCAPE, ORACLE_TARGET, METADATA, ATTRIBUTION = "soundscape", "oracle_target", "metadata", "ATTRIBUTION.csv"
-UNFINISHED, LOCK = ".s5-synth", ".s5-lock"
+UNFINISHED = ".s5-synth"
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def write_set(
     if workers < 1:
         raise UsageError(f"{workers} workers: give --workers 1 or more")
     with ExitStack() as stack:
-        stack.enter_context(_claimed(out))
+        stack.enter_context(claimed(out, OutputError))
         stack.enter_context(_going_on_told())
         done = _prepare(out, overwrite, _digest(scenes, library))
         left = [scene for scene in scenes if scene.name not in done]
@@ -127,27 +124,6 @@ def write_set(
 
 
 @contextmanager
-def _claimed(out: Path) -> Iterator[None]:
-    """Holds a lock in the folder, which is made, and is gone again if nothing came into it."""
-    lock = FileLock(out / LOCK)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OutputError(f"{out}: another process is writing there; wait for it, or choose another folder") from error
-    except NotImplementedError:  # some network file systems have no locks
-        pass
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            (out / LOCK).unlink(missing_ok=True)
-        lock.release()
-
-
-@contextmanager
 def _going_on_told() -> Iterator[None]:
     try:
         yield
@@ -156,17 +132,13 @@ def _going_on_told() -> Iterator[None]:
         raise
 
 
-def _unwritable(out: Path, error: OSError) -> OutputError:
-    return OutputError(f"{out}: cannot be written ({error.strerror or error}); choose another folder")
-
-
 def _prepare(out: Path, overwrite: bool, digest: str) -> set[str]:
     """Makes the folder ready for a set; the scenes of it that are there already."""
     try:
         if (out / UNFINISHED).is_file() and (out / UNFINISHED).read_text(errors="replace") == digest:
             for part in out.glob("*/.s5-*.part"):  # of a process that was killed
                 part.unlink()
-        elif any(path.name != LOCK for path in out.iterdir()):
+        elif any(path.name != LOCK_NAME for path in out.iterdir()):
             if not overwrite:
                 other = " and of another call that was stopped" if (out / UNFINISHED).exists() else ""
                 raise OutputError(f"{out}: not empty{other}; choose another folder or give --overwrite")
@@ -176,7 +148,7 @@ def _prepare(out: Path, overwrite: bool, digest: str) -> set[str]:
             (out / name).mkdir(parents=True, exist_ok=True)
         return {path.stem for path in (out / SOUNDSCAPE).glob("*.wav")}
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise OutputError(unwritable(out, error)) from error
 
 
 def _digest(scenes: Sequence[NamedRecipe], library: Library) -> str:
@@ -224,18 +196,10 @@ _worker: tuple[Library, Path]
 
 
 def _start_worker(library: Library, out: Path) -> None:
-    """Keeps the library for all scenes of this process; an interrupt is the parent's to handle."""
+    """Keeps the library for all scenes of this process."""
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    leave_to_parent()
     _worker = (library, out)
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work forever."""
-    if (parent := parent_process()) is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _write_in_worker(scene: NamedRecipe) -> Written:

@@ -56,20 +56,25 @@ def train(
     `began_as` is what the network has been, the latest first; the weights and their card carry it on.
 
     Raises:
-        UsageError: the folder holds a run of another recipe, or the recipe cannot be run with this network.
+        UsageError: the folder holds a run of another recipe, the recipe cannot be run with this network, or there is no
+            such accelerator or precision here.
         S5Error: the loss is no longer finite.
     """
     check(recipe, network)
     torch.set_num_threads(options.threads)
     # the official separator stores parameters that it does not use
     strategy = "ddp_find_unused_parameters_true" if options.devices > 1 else "auto"
-    fabric = Fabric(
-        accelerator=options.accelerator,
-        strategy=strategy,
-        devices=options.devices,
-        precision=options.precision,  # type: ignore[arg-type]
-        loggers=TensorBoardLogger(options.folder, name="tensorboard", version=""),
-    )
+    try:
+        fabric = Fabric(
+            accelerator=options.accelerator,
+            strategy=strategy,
+            devices=options.devices,
+            precision=options.precision,  # type: ignore[arg-type]
+            loggers=TensorBoardLogger(options.folder, name="tensorboard", version=""),
+        )
+    except (ValueError, RuntimeError) as error:
+        asked = f"accelerator {options.accelerator!r}, devices {options.devices}, precision {options.precision!r}"
+        raise UsageError(f"{asked} cannot be had: {str(error).strip().splitlines()[0]}") from error
     fabric.launch()
     if not fabric.is_global_zero:
         options = replace(options, report=lambda line: None)
@@ -77,15 +82,19 @@ def train(
     run = Run(recipe, network, fabric, options)
     run.resume()
     validation = validation_batches(recipe, held_out)
-    for batch in run.examples(library):
-        run.step(batch.to(fabric.device))
-        if run.due(recipe.schedule.validate_steps) and validation:
-            with torch.inference_mode():
-                run.log(run.task.validate(run.averaged, [batch.to(fabric.device) for batch in validation]))
-        if run.due(recipe.schedule.checkpoint_steps):
-            run.save()
-        if run.out_of_time():
-            break
+    try:
+        for batch in run.examples(library):
+            run.step(batch.to(fabric.device))
+            if run.due(recipe.schedule.validate_steps) and validation:
+                with torch.inference_mode():
+                    run.log(run.task.validate(run.averaged, [batch.to(fabric.device) for batch in validation]))
+            if run.due(recipe.schedule.checkpoint_steps):
+                run.save()
+            if run.out_of_time():
+                break
+    except SystemExit as stopped:  # a signal
+        stopped.add_note(f"the same command goes on after step {run.saved_steps} of {recipe.schedule.steps}")
+        raise
     run.save()
     path = run.export(began_as)
     if fabric.is_global_zero:
@@ -132,7 +141,8 @@ class Run:
         for name in self.task.calls:
             if hasattr(network, name):
                 self.network.mark_forward_method(name)
-        self.done_steps, self.started_s = 0, time.monotonic()
+        self.done_steps = self.saved_steps = 0
+        self.started_s = time.monotonic()
         self.spoken_s, self.losses = self.started_s, list[float]()
 
     def examples(self, library: Library) -> Any:
@@ -231,6 +241,7 @@ class Run:
         if self.fabric.is_global_zero:
             with written(self.checkpoint) as part:
                 torch.save(state, part)
+        self.saved_steps = self.done_steps
         self.fabric.barrier()
 
     def resume(self) -> None:
@@ -251,7 +262,7 @@ class Run:
                 self.network.module.load_state_dict(state["network"])
                 self.averaged.load_state_dict(state["averaged"])
                 self.optimiser.load_state_dict(state["optimiser"])
-                self.done_steps = state["steps"]
+                self.done_steps = self.saved_steps = state["steps"]
         except Exception as error:  # whatever a damaged file, or that of another program, comes to
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UsageError(f"{self.checkpoint}: no checkpoint of this run ({reason}); give another -o") from error

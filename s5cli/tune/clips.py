@@ -96,13 +96,3 @@ def batches(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
     for _, alike in groupby(clips, key=lambda clip: clip.n_samples):
         row = list(alike)
         yield from (row[first : first + size] for first in range(0, len(row), size))
-
-
-def held_batches(clips: Sequence[Clip], size: int) -> Iterator[list[HeldClip]]:
-    """The same, read from disk one after the other.
-
-    Raises:
-        InputError: a mixture or reference that cannot be used.
-    """
-    for batch in batches(clips, size):
-        yield [held(clip) for clip in batch]

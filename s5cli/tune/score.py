@@ -70,33 +70,14 @@ class Outcome:
         scored = values[~np.isnan(values)]
         return float(scored.mean()) if len(scored) else float("nan")
 
-    def accuracy_mixture_percent(self, clips: Bools | None = None) -> float:
+    def accuracy_mixture_percent(self) -> float:
         """Share of clips whose labels are exactly right; nan of no clips."""
-        exact = (self.fp + self.fn) == 0
-        chosen = exact if clips is None else exact[clips]
-        return float(100 * chosen.mean()) if len(chosen) else float("nan")
+        return float(100 * (self.fp + self.fn == 0).mean()) if len(self.tp) else float("nan")
 
-    def accuracy_source_percent(self, clips: Bools | None = None) -> float:
-        """TP / (TP + FP + FN) over these clips; nan of no sources."""
-        tp, fp, fn = (counts if clips is None else counts[clips] for counts in (self.tp, self.fp, self.fn))
-        whole = int(tp.sum() + fp.sum() + fn.sum())
-        return 100 * int(tp.sum()) / whole if whole else float("nan")
-
-
-def score(classes: Ints, sdr_db: Floats, sdri_db: Floats, references: References, unseen: Bools) -> Outcome:
-    """Outcome of stems of these classes [b, s] (EMPTY: none) with SDR and SDRi [b, s, m] against the references.
-
-    In each class as many pairs as possible, those with the highest summed SDR; each gives its SDRi, every stem or
-    reference left over a zero, and a clip's value is the mean of all of these.
-
-    >>> sdr = np.array([[[9.0, 1.0], [8.0, 7.0]]])
-    >>> found = score(np.array([[5, 5]]), sdr, sdr + 3, References(np.array([[5, 15]])), np.array([False]))
-    >>> found.capi_sdri_db, found.tp, found.fp, found.fn
-    (array([4.]), array([1], dtype=int16), array([1], dtype=int16), array([1], dtype=int16))
-    """
-    stems = classes.T
-    gain, n_pairs = paired(stems, references.classes.T, clips_last(sdr_db), clips_last(sdri_db))
-    return score_of(gain, n_pairs, (stems != EMPTY).sum(axis=0), references, unseen)
+    def accuracy_source_percent(self) -> float:
+        """TP / (TP + FP + FN); nan of no sources."""
+        whole = int(self.tp.sum() + self.fp.sum() + self.fn.sum())
+        return 100 * int(self.tp.sum()) / whole if whole else float("nan")
 
 
 def score_of(gain_db: Floats, n_pairs: Ints, n_stems: Ints, references: References, unseen: Bools) -> Outcome:
@@ -105,11 +86,6 @@ def score_of(gain_db: Floats, n_pairs: Ints, n_stems: Ints, references: Referenc
     entries = fp + references.count  # pairs, and what is left over on both sides
     value = gain_db / np.where((entries > 0) & ~unseen, entries, np.nan)
     return Outcome(value, n_pairs.astype(np.int16), fp.astype(np.int16), fn.astype(np.int16), unseen)
-
-
-def clips_last(values: Floats) -> Floats:
-    """[b, s, m] to [s, m, b], in which a step over all clips is one run through memory."""
-    return np.ascontiguousarray(np.moveaxis(values, 0, -1))
 
 
 def paired(stems: Ints, references: Ints, sdr_db: Floats, sdri_db: Floats) -> tuple[Floats, Ints]:
@@ -160,8 +136,16 @@ class WaveformScores:
     def score(self, classes: Ints, numbers: Ints, references: References, unseen: Bools) -> Outcome:
         """Outcome of stems of these classes [b, s] (EMPTY: none) whose waveforms have these numbers [b, s].
 
-        The measure is that of `score`. Few clips have two sources or stems of a class; in all others a stem has one
-        partner at most, and there is nothing to choose. Of unseen clips numbers and classes may be anything.
+        In each class as many pairs as possible, those with the highest summed SDR; each gives its SDRi, every stem or
+        reference left over a zero, and a clip's value is the mean of all of these. Few clips have two sources or stems
+        of a class; in all others a stem has one partner at most, and there is nothing to choose. Of unseen clips
+        numbers and classes may be anything.
+
+        >>> waveforms = WaveformScores(np.array([[9.0, 1.0], [8.0, 7.0]]), np.array([[12.0, 4.0], [11.0, 10.0]]))
+        >>> references = References(np.array([[5, 15]]))
+        >>> found = waveforms.score(np.array([[5, 5]]), np.array([[0, 1]]), references, np.array([False]))
+        >>> found.capi_sdri_db, found.tp, found.fp, found.fn
+        (array([4.]), array([1], dtype=int16), array([1], dtype=int16), array([1], dtype=int16))
         """
         stems, numbers = np.ascontiguousarray(classes.T), numbers.T  # [s, b]
         partners, m = references.partners(stems), self.sdr_db.shape[1]

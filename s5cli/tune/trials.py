@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +23,7 @@ from s5cli.tune.cache import NOT_A_NUMBER, Array, BudgetSpentError, Cache, Cache
 from s5cli.tune.clips import DevSet, batches, held
 from s5cli.tune.replay import Replay, replay_of
 from s5cli.tune.score import Outcome
+from s5cli.workers import leave_to_parent
 
 MAX_REMEMBERED = 6000  # outcomes, of some 20 kB each with 1,512 clips
 CHUNK = 32  # settings at most; large enough to hide what passing on a chunk costs
@@ -188,18 +187,9 @@ class Workers:
 
 
 def _adopt(replay: Replay) -> None:
-    """Ctrl-C is for the process that asked, which ends its workers; and without it they end too, however it died."""
     global _replay
     _replay = replay
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
+    leave_to_parent()
 
 
 def _outcomes(settings: Sequence[Setting]) -> Stacked:

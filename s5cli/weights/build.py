@@ -125,15 +125,12 @@ def provenance(name: str, registry: Registry | None = None) -> list[Provenance]:
     Raises:
         WeightsError: one is not on this machine.
     """
-    found = []
-    for role, part in (registry or registries.registry()).system(name).parts.items():
-        path = fetch.locate(part.file)
-        if path is None:
-            raise WeightsError(f"file {part.file.name!r} is not on this machine; run `s5 download {name}`")
-        found.append(
-            Provenance(part=role, file=part.file.name, sha256=hashes.sha256_of(path), licence=part.file.licence.name)
-        )
-    return found
+    files = {role: part.file for role, part in (registry or registries.registry()).system(name).parts.items()}
+    sums = {role: hashes.sha256_of(fetch.present(file, name)) for role, file in files.items()}
+    return [
+        Provenance(part=role, file=file.name, sha256=sums[role], licence=file.licence.name)
+        for role, file in files.items()
+    ]
 
 
 def check(entry: SystemEntry) -> None:

@@ -181,11 +181,13 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{path} is damaged or not a checkpoint ({_reason(error)}); delete it and get it again")
+    return WeightsError(f"{path} is damaged or not a checkpoint ({_reason(error)}); give another file, or get it again")
 
 
 def _reason(error: Exception) -> str:
     """The beginning of what an exception says, which may be of any length."""
+    if "Weights only load failed" in str(error):  # a page of advice on how to load it all the same follows
+        return "it is more or something else than tensors"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from s5cli import __version__
-from s5cli.errors import UsageError, WeightsError
+from s5cli.errors import UsageError
 from s5cli.weights import build, fetch, hashes, onnx, places
 from s5cli.weights.registry import PartEntry, SystemEntry, registry
 
@@ -32,10 +32,7 @@ def export_system(name: str, out_dir: Path) -> dict[str, Any]:
     about = {"system": entry.name, "opset": onnx.OPSET, "s5cli": __version__, "torch": version("torch"), "parts": parts}
     _write_about(out_dir, about)  # first, so that the folder of a call that is stopped is known again
     for role, part in entry.parts.items():
-        path = fetch.locate(part.file)
-        if path is None:
-            raise WeightsError(f"file {part.file.name!r} is not on this machine; run `s5 download {name}`")
-        parts[role] = _export_part(part, path, out_dir / f"{role}.onnx")
+        parts[role] = _export_part(part, fetch.present(part.file, name), out_dir / f"{role}.onnx")
     _write_about(out_dir, about)
     return about
 

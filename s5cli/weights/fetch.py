@@ -56,6 +56,14 @@ def locate(file: FileEntry) -> Path | None:
         return None
 
 
+def present(file: FileEntry, system: str) -> Path:
+    """Where the checkpoint of a system's part lies. Raises WeightsError if it does not lie on this machine."""
+    path = locate(file)
+    if path is None:
+        raise WeightsError(f"file {file.name!r} is not on this machine; run `s5 download {system}`")
+    return path
+
+
 def status(file: FileEntry) -> Status:
     """How far the checkpoint is from being usable."""
     if locate(file):

@@ -1,6 +1,5 @@
 """What `s5 weights` lists: files and systems with where they stand, and what verifying them found."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,11 +41,6 @@ class VerifyRow:
     expected: str | None
 
 
-def file_rows(registry: Registry) -> list[FileRow]:
-    """Every checkpoint of the registry."""
-    return [_file_row(file, registry) for file in registry.files.values()]
-
-
 def system_rows(registry: Registry) -> list[SystemRow]:
     """Every system of the registry."""
     return [
@@ -55,12 +49,8 @@ def system_rows(registry: Registry) -> list[SystemRow]:
     ]
 
 
-def verify_rows(files: Iterable[FileEntry]) -> list[VerifyRow]:
-    """Each checkpoint hashed anew and compared."""
-    return [_verify_row(file) for file in files]
-
-
-def _file_row(file: FileEntry, registry: Registry) -> FileRow:
+def file_row(file: FileEntry, registry: Registry) -> FileRow:
+    """A checkpoint of the registry."""
     path = fetch.locate(file)
     systems = tuple(entry.name for entry in registry.systems.values() if file in entry.files)
     return FileRow(
@@ -75,12 +65,10 @@ def _file_row(file: FileEntry, registry: Registry) -> FileRow:
     )
 
 
-def _verify_row(file: FileEntry) -> VerifyRow:
+def verify_row(file: FileEntry) -> VerifyRow:
+    """A checkpoint hashed anew and compared."""
     path, wanted = fetch.locate(file), fetch.expected(file)
     if path is None:
         return VerifyRow(file.name, "needs training" if file.trained_by else "missing", None, wanted)
     found = hashes.sha256_of(path)
-    status: Literal["ok", "changed", "unrecorded"] = "unrecorded"
-    if wanted:
-        status = "ok" if found == wanted else "changed"
-    return VerifyRow(file.name, status, found, wanted)
+    return VerifyRow(file.name, "unrecorded" if not wanted else "ok" if found == wanted else "changed", found, wanted)

@@ -194,7 +194,7 @@ def test_interrupted_while_modules_are_loaded(start, slow, tmp_path, monkeypatch
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupted_work_leaves_whole_clips_only(start, slow, tmp_path, sent, code):
     process = start(*slow)
     out = tmp_path / "out"
@@ -239,3 +239,21 @@ def test_a_reader_that_goes_away(start, slow, tmp_path):
     assert "BrokenPipe" not in err
     assert not list((tmp_path / "out").glob(".s5-*"))
     assert process.returncode == 141
+
+
+def test_a_failure_elsewhere_is_not_blamed_on_standard_output(s5, monkeypatch):
+    """An error of the world without a file's name, that nobody expected."""
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("s5cli.weights.registry.registry", full)
+    assert s5("systems").err == "error: reading or writing failed: No space left on device\n"
+
+
+def test_a_current_folder_that_was_removed(s5, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = s5("systems")
+    assert (done.code, done.error) == (2, "the current folder is not there any more; change to another one")

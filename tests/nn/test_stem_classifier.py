@@ -61,7 +61,7 @@ def test_m2d_of_a_tagger_becomes_a_stem_classifier():
     frames = M2DFrames(config).eval()
     frames.load_state_dict(tagger.state_dict())
     features = frames(waveform, waveform)
-    assert features.shape == (2, 13, frames.features)  # 2 s in columns of 160 ms
+    assert features.shape == (2, 13, 5 * 24)  # 2 s in columns of 160 ms
     stacked = Encoder(M2DConfig(width=24, depth=3, heads=2, stacked=True)).eval()
     stacked.backbone.load_state_dict(tagger.backbone.state_dict())
     torch.testing.assert_close(features, stacked(waveform))
@@ -78,7 +78,7 @@ def test_body_frames_know_the_level_beside_the_mixture():
     network = BodyFrames(BodyTaggerConfig(channels=1, width=0.1)).eval()
     stem, mixture = torch.randn(2, 32_000), torch.randn(2, 32_000)
     plain, quiet = network(stem, mixture), network(0.1 * stem, mixture)
-    assert plain.shape[2] == network.features
+    assert plain.shape[2] == network.head.trunk.out_features + 1
     torch.testing.assert_close(plain[..., :-1], quiet[..., :-1], atol=1e-3, rtol=1e-2)
     torch.testing.assert_close(plain[..., -1] - quiet[..., -1], torch.ones(plain.shape[:2]), atol=1e-4, rtol=0)
     assert network(torch.zeros(1, 32_000), mixture[:1]).isfinite().all()

@@ -159,8 +159,9 @@ def test_half_a_clip_is_what_has_no_json(tmp_path):
 
 
 def test_halves_never_lie_outside_the_folder(tmp_path):
-    opened(tmp_path).write_begin("b", ["../../etc/passwd", "/etc/hosts"])
-    assert all(path.parent == tmp_path for path in opened(tmp_path).halves)
+    outside = ["../../etc/passwd", "/etc/hosts", "stages/../b.wav", "other/uss/b.wav", "stages/b.wav"]
+    opened(tmp_path).write_begin("b", [*outside, "stages/uss/b_0_Speech.wav"])
+    assert list(opened(tmp_path).halves) == [tmp_path / "stages" / "uss" / "b_0_Speech.wav"]
 
 
 def test_torn_at_every_byte(tmp_path):

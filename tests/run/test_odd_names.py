@@ -12,7 +12,7 @@ from s5cli.audio import read_audio
 from s5cli.errors import InputError, UsageError
 from s5cli.run import folder as run_folder
 from s5cli.run.pipeline import separate_all
-from s5cli.run.plan import Options, plan
+from s5cli.run.plan import Options, check_spelling, plan
 from s5cli.run.record import RunResult
 from tests.toy import Toy, toy, write_tones
 
@@ -193,3 +193,11 @@ def test_a_damaged_run_json_is_written_anew(clips, out, content):
     (out / "run.json").write_bytes(content)
     separate([clips], out)
     assert json.loads((out / "run.json").read_bytes())["clips"]["done"] == 2
+
+
+def test_names_that_are_one_on_some_file_systems(tmp_path):
+    """As Take and take are on those of macOS and Windows, and é in its two forms."""
+    for name, other in (("Take", "take"), ("\u00e9", "e\u0301"), ("Straße", "STRASSE")):
+        with pytest.raises(UsageError, match="would be written under one name there; rename one"):
+            check_spelling({name: tmp_path / "a" / f"{name}.wav", other: tmp_path / "b" / f"{other}.wav"})
+    check_spelling({"a": tmp_path / "a.wav", "b": tmp_path / "b.wav"})

@@ -5,7 +5,7 @@ import pickle
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -180,11 +180,14 @@ def test_a_clip_that_fits_nowhere_does_not_make_other_batches_smaller(clips, out
 def test_windows_of_a_long_recording_are_halved_too(tmp_path, out):
     recording = write_tones(tmp_path / "long.flac", LOW_HZ, HIGH_HZ, n_samples=4 * RATE_HZ)
     system = Small(2 * RATE_HZ)
-    result = separate_all(plan([recording], out, Options(batch_size=4, window=1)), loaded(system))
+    elsewhere = replace(loaded(system), device="cpu:0")  # as on any device but the CPU
+    result = separate_all(plan([recording], out, Options(batch_size=4, window=1)), elsewhere)
     assert result.failed == ()
     assert system.batches[0] == -4
     assert set(system.batches[1:]) <= {1, 2}
-    separate_all(plan([recording], tmp_path / "all", Options(batch_size=4, window=1)), loaded())
+    on_cpu = Small(RATE_HZ)
+    separate_all(plan([recording], tmp_path / "all", Options(batch_size=4, window=1)), loaded(on_cpu))
+    assert set(on_cpu.batches) == {1}, "the CPU takes one at a time"
     assert contents(out) == contents(tmp_path / "all")
 
 

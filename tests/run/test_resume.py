@@ -13,11 +13,11 @@ from filelock import FileLock
 
 from s5cli import api
 from s5cli.api import LoadedSystem
+from s5cli.audio import LOCK_NAME
 from s5cli.errors import UsageError
 from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
 from s5cli.run.record import ClipReport, Failure, Notice, RunResult
-from s5cli.run.staging import LOCK_NAME
 from tests.run.contents import contents
 from tests.toy import Toy, toy, write_tones
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from s5cli.audio import read_scene, resampled, write_stem
 from s5cli.errors import InputError
-from s5cli.run.spans import StemFile, announced_samples, n_samples_at_32_khz, survey
+from s5cli.run.spans import StemFile, announced, n_samples_at_32_khz, survey
 from s5cli.scene import RATE_HZ
 from tests.cli.test_bad_input import BAD_CLIPS
 
@@ -52,7 +52,7 @@ def test_resampled_blocks_are_the_resampled_recording(path, rate_hz):
     soundfile.write(path, noise(4, 12_345).T, rate_hz, subtype="FLOAT")
     whole = read_scene(path, resample=True).audio.numpy()
     np.testing.assert_allclose(read(path, resample=True), whole, atol=1e-6)
-    assert survey(path, resample=True).n_samples == whole.shape[1] == announced_samples(path)
+    assert survey(path, resample=True).n_samples == whole.shape[1] == n_samples_at_32_khz(*announced(path))
 
 
 @settings(deadline=None)
@@ -104,9 +104,9 @@ def test_a_recording_that_shrinks_under_way(path):
 
 
 def test_header_of_nothing(path):
-    assert announced_samples(path) is None
+    assert announced(path) is None
     path.write_text("not audio")
-    assert announced_samples(path) is None
+    assert announced(path) is None
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def test_every_kind_of_clip_is_summed_up_on_its_own(result: Evaluation) -> None:
     without, repeated = (group.summary for group in result.by_repeats)
     assert (without.n_clips, repeated.n_clips) == (2, 1)
     assert repeated.capi_sdri_db == result.clips[0].score.capi_sdri_db
-    assert result.false_alarm_percent == 50
+    assert result.overall.false_alarm_percent == 50
 
 
 def test_every_class_that_occurs_is_counted(result: Evaluation) -> None:
@@ -181,7 +181,7 @@ def test_references_as_stems_are_perfect(data: DataSet) -> None:
     assert result.overall.capi_sdri_db > 60
     assert result.overall.level_db == 0
     assert result.own_trivial == result.true_trivial
-    assert result.false_alarm_percent == 0
+    assert result.overall.false_alarm_percent == 0
 
 
 # ------------------------------------------------------------------------------------------------------------ folders

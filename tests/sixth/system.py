@@ -21,7 +21,7 @@ from s5cli.adapters.tracks import softmax
 from s5cli.knobs import AblationRow, Knob, Option, Setting, per_stage
 from s5cli.labels import CLASSES, N_CLASSES, N_SLOTS
 from s5cli.rules.pick import compact_order
-from s5cli.scene import EMPTY, Bools, Clues, Floats, Ints, Queries, Scene, Stems, Tags, Waveforms, places
+from s5cli.scene import EMPTY, Bools, Floats, Ints, Queries, Scene, Stems, Tags, Waveforms, places
 from s5cli.steps.step import asked, stacked, waveforms
 from s5cli.trace import ClipTrace, Drop, QueryTrace, Stage
 
@@ -59,6 +59,12 @@ class TagFrames(Adapter):
 
     def exercise(self, scene: Scene) -> None:
         self([scene])
+
+
+@dataclass(frozen=True)
+class Clues:
+    enrolments: Waveforms  # [b, s], a waveform [t] of the sound that is meant
+    activity: Floats  # [b, n, k], probability that a class sounds in a frame
 
 
 class ExtractTones(Adapter):

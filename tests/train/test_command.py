@@ -64,6 +64,16 @@ def test_a_stopped_run_goes_on(recipe, material, tmp_path, capsys):
     assert told.out.strip() == str(tmp_path / "run" / "mine.safetensors")
 
 
+@pytest.mark.parametrize(("option", "value"), [("accelerator", "gpux"), ("precision", "weird")])
+def test_what_this_machine_has_not(recipe, material, tmp_path, capsys, option, value):
+    line = ["train", recipe, "--sources", material, "--held-out", "", "-o", tmp_path / "run", f"--{option}", value]
+    assert exit_code([str(word) for word in line]) == 2
+    told = capsys.readouterr().err
+    assert f"{option} {value!r}" in told
+    assert "cannot be had" in told
+    assert told.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -163,6 +163,17 @@ def test_a_folder_keeps_to_its_recipe(library, tmp_path):
         run(SEPARATOR, library, tmp_path)
 
 
+def test_a_signal_is_answered_with_where_the_run_goes_on(library, tmp_path):
+    def stop(line):
+        raise SystemExit(130)
+
+    torch.manual_seed(0)
+    chosen = RunOptions(tmp_path, accelerator="cpu", workers=0, report=stop)  # it speaks after its last step first
+    with pytest.raises(SystemExit) as stopped:
+        train(TAGGER, TAGGER.build(), library, None, chosen)
+    assert stopped.value.__notes__ == ["the same command goes on after step 2 of 4"]
+
+
 @pytest.mark.parametrize("kind", ["cut", "of another program", "no pickle", "of another network"])
 def test_a_checkpoint_that_is_none_of_this_run_is_left_alone(library, tmp_path, kind):
     path = tmp_path / "checkpoint.pt"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from s5cli.labels import CLASSES, SILENCE
 from s5cli.scene import EMPTY
 from s5cli.score.metric import capi_sdri_from_matrices
-from s5cli.tune.score import NO_REFERENCE, Outcome, References, WaveformScores, score
+from s5cli.tune.score import NO_REFERENCE, Outcome, References, WaveformScores
 from tests.score.whole import dataset_score
 
 
@@ -16,13 +16,20 @@ def labels_of(classes):
     return [CLASSES[index] if index >= 0 else SILENCE for index in classes]
 
 
+def score(classes, sdr_db, sdri_db, references, unseen):
+    """Of stems with waveforms of their own: matrices [b, s, m]."""
+    b, s, m = sdr_db.shape
+    waveforms = WaveformScores(sdr_db.reshape(b * s, m), sdri_db.reshape(b * s, m))
+    return waveforms.score(classes, np.arange(b * s).reshape(b, s), references, unseen)
+
+
 @settings(max_examples=200, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(0, 5), st.integers(1, 4))
-def test_the_same_as_the_metric(seed, m, s):
+@given(st.integers(0, 2**32 - 1), st.integers(0, 5), st.integers(1, 4), st.sampled_from([3, 3, 18]))
+def test_the_same_as_the_metric(seed, m, s, n_classes):
     """Few classes, so that several stems and references share one; also more references than slots, and none."""
     random = np.random.default_rng(seed)
-    est = random.integers(EMPTY, 3, (6, s))
-    ref = np.where(random.random((6, m)) < 0.3, NO_REFERENCE, random.integers(0, 3, (6, m)))
+    est = random.integers(EMPTY, n_classes, (6, s))
+    ref = np.where(random.random((6, m)) < 0.3, NO_REFERENCE, random.integers(0, n_classes, (6, m)))
     sdr = random.choice([0.0, -7.5, 12.0], (6, s, m)) + random.integers(0, 2) * random.normal(0, 20, (6, s, m))
     base = random.normal(-3, 5, (6, 1, m))
     found = score(est, sdr, sdr - base, References(ref), np.zeros(6, bool))

@@ -149,7 +149,7 @@ def test_embedded_files_are_verified() -> None:
 def test_what_is_no_checkpoint_is_not_added(tmp_path: Path) -> None:
     (tmp_path / "page.ckpt").write_bytes(b"<html>please log in</html>")
     said = s5("weights", "add", "resunetk", str(tmp_path / "page.ckpt"), code=2).stderr
-    assert "page.ckpt is damaged or not a checkpoint" in said
+    assert "page.ckpt is damaged or not a checkpoint (it is more or something else than tensors); give another" in said
     assert "sha256" in s5("weights", "add", "mine", "http://example.org/a.ckpt", code=2).stderr
     assert not registry.user_path().exists()
 

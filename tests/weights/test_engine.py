@@ -46,7 +46,7 @@ NETWORKS = {
     "M2D, 4 channels": lambda: M2DTagger4ch(M2D),
     "compact tagger": lambda: BodyTagger(BodyTaggerConfig(channels=4)),
 }
-DEFT = DeftConfig(width=8, blocks=2, heads=2, head_width=4, ffn_width=16, expand=2, mamba_head_width=4, states=4,
+DEFT = DeftConfig(width=8, blocks=1, heads=2, head_width=4, ffn_width=16, expand=2, mamba_head_width=4, states=4,
                   n_fft=128, hop_samples=64, patch_frames=2, patch_bins=5, frame_features=12)  # fmt: skip
 SELF_GUIDED = {
     "universal separator": lambda: (UniversalSeparator(DEFT), [noise(3000, 1)[None]]),

@@ -9,9 +9,9 @@ and takes each to its rules.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -153,7 +153,7 @@ class Part:
     @property
     def systems(self) -> list[Files]:
         """The folder of every system in it."""
-        return [self.files.within(name) for name in self.files.top_folders] if self.kind == "package" else [self.files]
+        return self.files.inner if self.kind == "package" else [self.files]
 
 
 def _parts_of(path: Path, stack: ExitStack) -> list[Part]:
@@ -164,29 +164,19 @@ def _parts_of(path: Path, stack: ExitStack) -> list[Part]:
         InputError: a zip that cannot be read or is not to be trusted.
     """
     if not path.is_dir():
-        files = stack.enter_context(zip_files(path))
-        return [Part(part.kind, part.files, files) for part in _inner(files)]
-    found = list(_parts(folder_files(path)))
+        zipped = stack.enter_context(zip_files(path))
+        return [replace(part, root=zipped) for part in _those_of(zipped.inner)]
+    files = folder_files(path)
+    found = _those_of([files]) or _those_of(files.inner)
     if not any(part.files.name == path.resolve().name for part in found):  # a folder around them: its zips count too
-        for zipped in sorted(path.glob("*.zip")):
-            found += _parts_of(zipped, stack)
+        for each in sorted(path.glob("*.zip")):
+            found += _parts_of(each, stack)
     return found
 
 
-def _parts(files: Files) -> Iterator[Part]:
-    """The tree itself if it is a part, else its folders that are."""
-    kind = _kind(files)
-    if kind is not None:
-        yield Part(kind, files)
-    else:
-        yield from _inner(files)
-
-
-def _inner(files: Files) -> Iterator[Part]:
-    for folder in files.top_folders:
-        inner = files.within(folder)
-        if (kind := _kind(inner)) is not None:
-            yield Part(kind, inner)
+def _those_of(trees: Iterable[Files]) -> list[Part]:
+    """Of some trees those that are parts."""
+    return [Part(kind, files) for files in trees if (kind := _kind(files)) is not None]
 
 
 def _kind(files: Files) -> Kind | None:

@@ -11,7 +11,7 @@ import soundfile
 from s5cli import official
 from s5cli.challenge.files import Files
 from s5cli.challenge.validate.finding import Findings
-from s5cli.dataset import SOUNDSCAPE, SUFFIXES
+from s5cli.dataset import SOUNDSCAPE, SUFFIXES, inner_folder
 from s5cli.errors import InputError
 from s5cli.official import StemName
 from s5cli.scene import RATE_HZ
@@ -44,8 +44,7 @@ def names_of(folder: Path) -> Mapping[str, Path]:
         UsageError: there is no such folder, or two of its files have one name.
         InputError: it holds none.
     """
-    inner = folder / SOUNDSCAPE
-    paths = official.soundscapes(inner if inner.is_dir() else folder, SUFFIXES)
+    paths = official.soundscapes(inner_folder(folder, SOUNDSCAPE), SUFFIXES)
     if not paths:
         raise InputError(f"{folder}: holds no soundscapes (.wav, .flac), itself or in {SOUNDSCAPE}/")
     return paths

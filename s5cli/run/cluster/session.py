@@ -98,7 +98,7 @@ def check_reachable(address: str) -> None:
         raise UsageError(f"{address!r} is no address of a Ray cluster; give its head's host:port, auto or local")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise _nothing_at(address, error) from error
 
 
@@ -117,7 +117,7 @@ def _join(address: str) -> str:
     own = address == "local"
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        found = ray.init(
+        found: Any = ray.init(
             address,
             object_store_memory=STORE_BYTES if own else None,
             include_dashboard=False if own else None,
