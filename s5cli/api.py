@@ -219,11 +219,11 @@ def load(
     try:
         system = build(
             name, device=place, thresholds=knobs, options=chosen, offline=offline, accept_licence=accept_licence,
-            precision=precision, engine=engine, compiled=compile,
+            registry=known, precision=precision, engine=engine, compiled=compile,
         )  # fmt: skip
     except UsageError as error:  # name and device are settled, so it is about a knob or an option
         raise UsageError(f"{given.path}: {error}" if given and not options else str(error)) from error
-    weights = provenance(entry.name)
+    weights = provenance(entry.name, known)
     if given is not None and not force_thresholds:
         check_weights(given, weights)
     how = precision, engine, compile

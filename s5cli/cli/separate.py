@@ -88,6 +88,9 @@ def separate(
     DIR receives <clip>_<number>_<Class>.wav for every stem, <clip>.json for every clip, also for those without
     targets, and run.json about the run. The same call again goes on where an earlier one ended.
     """
+    from s5cli.cli.quick import import_torch
+
+    import_torch()
     from s5cli import api
     from s5cli.cli.stems import Display
     from s5cli.knobs import read_options

@@ -34,6 +34,9 @@ def stream(
     from contextlib import suppress
     from io import FileIO
 
+    from s5cli.cli.quick import import_torch
+
+    import_torch()
     from s5cli import api
     from s5cli.errors import UsageError
     from s5cli.knobs import read_options

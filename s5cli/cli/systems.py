@@ -93,6 +93,13 @@ def _parameters(entry: SystemEntry) -> int | None:
 
 
 def _part_parameters(part: PartEntry) -> int | None:
+    """As the registry has it, unless the user gave a file of their own; else of the network."""
+    if part.nparams is not None and part.file.path is None:
+        return part.nparams
+    return built_parameters(part)
+
+
+def built_parameters(part: PartEntry) -> int | None:
     """Built without memory for its weights; the configuration is the part's own, else what its file carries."""
     from s5cli.errors import WeightsError
     from s5cli.study.cost import blank_network, config_of

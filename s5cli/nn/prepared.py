@@ -7,16 +7,18 @@ of the last decoder. On a CPU large maps go through a block in strips of frames,
 stays in the cache and takes little memory.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s5cli.nn.unet import LEVELS, DecoderBlock, ResBlock, UNet
+from s5cli.nn.unet import LEVELS, DecoderBlock, ResBlock, UNet, is_recorded
 
 _SLOPE = 0.01
-_HALO = 2  # frames that two 3×3 convolutions read beyond a strip
 _STRIP_BYTES = 4 << 20  # of one map
 
 
@@ -31,6 +33,7 @@ def prepare(base: UNet) -> UNet:
     base.add_module("bn0", Affine(base.bn0))
     base.add_module("after_conv", nn.Identity())
     base.pre_conv.weight = filters(base.pre_conv.weight)  # the maps that it makes hand this order on
+    base.is_prepared = True
     return base.eval().requires_grad_(False)
 
 
@@ -66,13 +69,15 @@ class FoldedBlock(nn.Module):
             self.shortcut = filters(torch.einsum("oc,cihw->oihw", matrix, shortcut.weight))
             self.bias2 = column(matrix @ torch.as_tensor(shortcut.bias) + offset)
 
-    def forward(self, x: Tensor, beta1: Tensor, beta2: Tensor, beta3: Tensor | None) -> Tensor:
-        """`beta3` is the shift of what follows."""
-        y = F.leaky_relu_(convolved(self.norm.shifted(x, beta1), self.conv1, self.bias1 + beta2), _SLOPE)
-        y = F.conv2d(y, self.conv2, padding=1)
+    def forward(self, x: Tensor, beta1: Tensor, beta2: Tensor, beta3: Tensor | None, strip: Strip) -> Tensor:
+        """Frames of a strip. `beta3` is the shift of what follows."""
+        y = rectified(*edged(self.norm.shifted(x, beta1), strip.first), self.conv1, self.bias1 + beta2)
+        y, padding = edged(y, strip.second)
+        y = F.conv2d(y, self.conv2, padding=padding)
+        x = x[:, :, strip.lead : strip.lead + y.shape[2]]
         if self.is_plain:
             return y.add_(x)
-        return y.add_(convolved(x, self.shortcut, self.bias2 if beta3 is None else self.bias2 + beta3))
+        return add_convolved(y, x, self.shortcut, self.bias2 if beta3 is None else self.bias2 + beta3)
 
 
 class FoldedEncoder(nn.Module):
@@ -82,7 +87,7 @@ class FoldedEncoder(nn.Module):
 
     def forward(self, x: Tensor, shifts: Mapping[str, Tensor], place: str) -> Tensor:
         beta1, beta2 = (shifts[f"{place}->conv_block1->beta{i}"] for i in (1, 2))
-        return in_strips(x, lambda low, high: self.block(x[:, :, low:high], beta1, beta2, None))
+        return in_strips(x, lambda strip: self.block(x[:, :, strip.begin : strip.end], beta1, beta2, None, strip))
 
 
 class FoldedDecoder(nn.Module):
@@ -99,26 +104,55 @@ class FoldedDecoder(nn.Module):
         beta3 = shifts[f"{self.following}->beta1"] if self.following else None
         x = self.norm.shifted(x, shifts[f"{place}->beta1"]) if self.norm else F.leaky_relu_(x, _SLOPE)
 
-        def strip(low: int, high: int | None) -> Tensor:
-            part = x[:, :, low // self.step[0] : high and high // self.step[0]]
+        def run(strip: Strip) -> Tensor:
+            part = x[:, :, strip.begin // self.step[0] : strip.end and strip.end // self.step[0]]
             up = F.conv_transpose2d(part, self.upsample, stride=self.step)
-            found: Tensor = self.block(torch.cat([up, skip[:, :, low:high]], dim=1), beta1, beta2, beta3)
+            joined = torch.cat([up, skip[:, :, strip.begin : strip.end]], dim=1)
+            found: Tensor = self.block(joined, beta1, beta2, beta3, strip)
             return found
 
-        return in_strips(skip, strip)
+        return in_strips(skip, run)
 
 
-def in_strips(x: Tensor, run: Callable[[int, int | None], Tensor]) -> Tensor:
-    """`run(low, high)` for all frames of maps like `x` [b, c, n, f], on a CPU in strips of an even number of frames."""
-    if x.device.type != "cpu" or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
-        return run(0, None)
+# --- strips ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Frames that are made together, and what two 3×3 convolutions need for them."""
+
+    begin: int = 0  # of the input, and its end
+    end: int | None = None
+    lead: int = 0  # of these before the first that is made
+    first: tuple[int, int] = (1, 1)  # frames of zeros that the first convolution's input gets before and after
+    second: tuple[int, int] = (1, 1)  # and the second's
+
+    @staticmethod
+    def of(low: int, high: int, n: int) -> Strip:
+        """Frames low … high − 1 of n. Low is 0 or at least two.
+
+        >>> Strip.of(8, 16, 17)
+        Strip(begin=6, end=17, lead=2, first=(0, 1), second=(0, 0))
+        """
+        begin, end = max(0, low - 2), min(n, high + 2)
+        at_begin, at_end = int(low == 0), int(high == n)
+        return Strip(begin, end, low - begin, (at_begin, min(n, high + 1) + 1 - end), (at_begin, at_end))
+
+
+WHOLE = Strip()
+
+
+def in_strips(x: Tensor, run: Callable[[Strip], Tensor]) -> Tensor:
+    """What `run` makes of all frames of maps like `x` [b, c, n, f], on a CPU in strips of an even number of frames."""
+    if x.device.type != "cpu" or is_recorded():
+        return run(WHOLE)
     n, out = x.shape[2], x
     size = max(8, _STRIP_BYTES // (x[:, :, 0].numel() * x.itemsize) // 2 * 2)
     if size >= n:
-        return run(0, None)
+        return run(WHOLE)
     for start in range(0, n, size):
-        low, end = max(0, start - _HALO), min(n, start + size)
-        part = run(low, min(n, end + _HALO))[:, :, start - low : end - low]
+        end = min(n, start + size)
+        part = run(Strip.of(start, end, n))
         if start == 0:
             shape = (*part.shape[:2], n, part.shape[3])
             out = torch.empty(shape, dtype=part.dtype, memory_format=torch.channels_last)
@@ -126,10 +160,47 @@ def in_strips(x: Tensor, run: Callable[[int, int | None], Tensor]) -> Tensor:
     return out
 
 
-def convolved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A convolution that keeps the size, with a bias for each clip, [b, c, 1, 1]."""
-    padding = weight.shape[-1] // 2
-    if len(bias) == 1 and not torch.onnx.is_in_onnx_export():
+def edged(x: Tensor, zeros: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+    """What a 3×3 convolution gets, and its padding, so that there are so many frames of zeros before and after."""
+    if zeros[0] == zeros[1]:
+        return x, (zeros[0], 1)
+    return F.pad(x, (0, 0, *zeros)), (0, 1)
+
+
+# --- steps in one ----------------------------------------------------------------------------------------------------
+
+
+def is_fused(x: Tensor, bias: Tensor) -> bool:
+    """Whether oneDNN does a convolution with what comes before or after it while the numbers are in registers."""
+    return (
+        x.device.type == "cpu" and x.dtype == torch.float32 and len(bias) == 1
+        and torch.backends.mkldnn.is_available() and not is_recorded()
+    )  # fmt: skip
+
+
+def rectified(x: Tensor, padding: tuple[int, int], weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution with a bias for each clip, [b, c, 1, 1], and LeakyReLU."""
+    if is_fused(x, bias):
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, weight, bias.flatten(), padding, (1, 1), (1, 1), 1, "leaky_relu", [_SLOPE], ""
+        )
+        return out
+    return F.leaky_relu_(convolved(x, padding, weight, bias), _SLOPE)
+
+
+def add_convolved(y: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """y + a 1×1 convolution of x with a bias for each clip."""
+    if is_fused(x, bias):
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
+            y, x, weight, bias.flatten(), (0, 0), (1, 1), (1, 1), 1, "add", 1.0, None, [], None
+        )
+        return out
+    return y.add_(convolved(x, (0, 0), weight, bias))
+
+
+def convolved(x: Tensor, padding: tuple[int, int], weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution with a bias for each clip, [b, c, 1, 1]."""
+    if len(bias) == 1 and not is_recorded():
         return F.conv2d(x, weight, bias.flatten(), padding=padding)
     return F.conv2d(x, weight, padding=padding).add_(bias)
 

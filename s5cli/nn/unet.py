@@ -3,7 +3,7 @@
 The module tree carries the official checkpoint's key names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,6 +77,7 @@ class UNet(nn.Module):
     """Feature maps [b, maps, n, f] and shifts to output maps [b, outputs, n, f]; n a multiple of 32, f of 64."""
 
     outside_core = ("bn0", "out_conv")  # used before and after it
+    is_prepared = False  # see `s5cli.nn.prepared`
 
     def __init__(self, maps: int, outputs: int, config: ResUNetConfig) -> None:
         super().__init__()
@@ -94,6 +95,8 @@ class UNet(nn.Module):
             self.out_conv = nn.Conv2d(config.channels, 1, 1)
 
     def forward(self, maps: Tensor, shifts: Mapping[str, Tensor], clues: Tensor | None = None) -> Tensor:
+        if len(maps) > 1 and self.is_prepared and maps.device.type == "cpu" and not is_recorded():
+            return torch.cat([self.forward(*clip) for clip in alone(maps, shifts, clues)])  # one fills the cache
         x, skips = self.pre_conv(maps), []
         if clues is not None:
             x = x + clues
@@ -104,6 +107,20 @@ class UNet(nn.Module):
         for i in range(1, LEVELS + 1):
             x = getattr(self, f"decoder_block{i}")(x, skips.pop(), shifts, f"decoder_block{i}")
         return self.after_conv(x)
+
+
+def is_recorded() -> bool:
+    """Whether PyTorch exports or compiles what is computed, for sizes that nobody knows yet."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
+def alone(
+    maps: Tensor, shifts: Mapping[str, Tensor], clues: Tensor | None
+) -> Iterator[tuple[Tensor, dict[str, Tensor], Tensor | None]]:
+    """Each clip of a batch as a batch of one."""
+    for row in range(len(maps)):
+        one = slice(row, row + 1)
+        yield maps[one], {at: shift[one] for at, shift in shifts.items()}, None if clues is None else clues[one]
 
 
 def shift_places(widths: tuple[int, ...]) -> dict[str, int]:

@@ -11,6 +11,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -248,7 +249,8 @@ def build_network(network_class: Any, checkpoint: Checkpoint, given: Mapping[str
         WeightsError: the configuration or the weights are of another network; at most five names are listed.
     """
     config, state = match(network_class, checkpoint, given)
-    network = _construct(network_class, config, checkpoint.path)
+    with _NoInitialValues():
+        network = _construct(network_class, config, checkpoint.path)
     network.load_state_dict(state)
     return network.eval()
 
@@ -260,28 +262,47 @@ def match(network_class: Any, checkpoint: Checkpoint, given: Mapping[str, Any]) 
         WeightsError: as `build_network`.
     """
     config = _config(network_class, dict(given) or checkpoint.config, checkpoint.path)
-    renamed = getattr(network_class, "renamed", dict)
-    state = strip_prefix(renamed(checkpoint.tensors), blank(network_class, config, checkpoint.path).state_dict())
-    config = _config_from_state(network_class, state, config)
-    own = blank(network_class, config, checkpoint.path).state_dict()
+    renamed, own = getattr(network_class, "renamed", dict), blank(network_class, config, checkpoint.path).state_dict()
+    state = strip_prefix(renamed(checkpoint.tensors), own)
+    found = _config_from_state(network_class, state, config)
+    if found != config:
+        config, own = found, blank(network_class, found, checkpoint.path).state_dict()
     state = without_constants(state, own, getattr(network_class, "stored_constants", ()))
     _refuse(mismatches(state, own), network_class, checkpoint.path)
     return config, state
 
 
-class _ShapesOnly(TorchFunctionMode):
+_INITIAL_VALUES = {
+    nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_, Tensor.erfinv_, Tensor.normal_, Tensor.uniform_
+}  # fmt: skip
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Parameters stay as memory has them, as those of a checkpoint come next: drawing numbers takes longer."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in _INITIAL_VALUES:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+class _ShapesOnly(_NoInitialValues):
     """On the meta device PyTorch imports its compiler for these functions' values, which takes as long as a clip."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func in (Tensor.mul, Tensor.div) and isinstance(args[1], float | int):
+        if func is Tensor.neg or (func in (Tensor.mul, Tensor.div) and isinstance(args[1], float | int)):
             return args[0]
+        if func is torch.arange and all(isinstance(arg, int) for arg in args) and not kwargs:
+            return torch.empty(len(range(*args)), dtype=torch.long)
         if func is torch.hann_window:
             return torch.empty(args[0])
         if func is torch.randn and not kwargs:
             return torch.empty(*args)
-        return func(*args, **(kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs)
 
 
 def blank(network_class: Any, config: Any, path: Path) -> nn.Module:
@@ -290,6 +311,16 @@ def blank(network_class: Any, config: Any, path: Path) -> nn.Module:
     Raises:
         WeightsError: there is none of that configuration; `path` is the file that is blamed.
     """
+    try:
+        return _without_numbers(network_class, config, path)
+    except WeightsError as error:
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+        import_module("torch._meta_registrations")  # see `s5cli.cli.quick`
+        return _without_numbers(network_class, config, path)
+
+
+def _without_numbers(network_class: Any, config: Any, path: Path) -> nn.Module:
     n_modules = itertools.count(1)
 
     def refuse_too_many(*_: object) -> None:

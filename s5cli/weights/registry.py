@@ -63,6 +63,7 @@ class PartEntry:
     file: FileEntry
     config: Mapping[str, Any]
     options: Mapping[str, Any]
+    nparams: int | None = None  # with these weights, as the official code counts them; None: the network is asked
 
 
 @dataclass(frozen=True)
@@ -232,12 +233,12 @@ class _Reader:
     def part(self, name: str, entry: Any, files: Mapping[str, FileEntry]) -> PartEntry:
         where = f"part.{name}"
         required = dict.fromkeys(("network", "adapter", "file"), str)
-        self._check(where, name, entry, required, {"config": dict, "options": dict})
+        self._check(where, name, entry, required, {"config": dict, "options": dict, "nparams": int})
         for key in ("network", "adapter"):
             self._module_and_name(where, key, entry[key])
         file = self.lookup(where, "file", entry["file"], files)
         tables = {key: entry.get(key, {}) for key in ("config", "options")}
-        return PartEntry(name, entry["network"], entry["adapter"], file, **tables)
+        return PartEntry(name, entry["network"], entry["adapter"], file, **tables, nparams=entry.get("nparams"))
 
     def system(self, name: str, entry: Any, parts: Mapping[str, PartEntry]) -> SystemEntry:
         where = f"system.{name}"

@@ -38,8 +38,12 @@ def test_help_loads_nothing_heavy(args):
     assert not imported(f"from s5cli.cli import exit_code; assert exit_code({args}) == 0") & MODULES
 
 
-SLOW = {"torch._dynamo", "torch.distributed.tensor", "sympy", "scipy", "onnxruntime", "rich", "lightning",
-        "matplotlib", "ray", "huggingface_hub", "requests"}  # fmt: skip
+def test_the_list_of_systems_builds_no_network():
+    assert not imported("from s5cli.cli import exit_code; assert exit_code(['systems']) == 0") & {"torch", "numpy"}
+
+
+SLOW = {"torch._meta_registrations", "torch._dynamo", "torch.distributed.tensor", "torch.onnx", "sympy", "scipy",
+        "onnxruntime", "rich", "lightning", "matplotlib", "ray", "huggingface_hub", "requests"}  # fmt: skip
 
 
 def test_separating_a_clip_loads_no_more_than_it_needs(tmp_path):
@@ -47,6 +51,25 @@ def test_separating_a_clip_loads_no_more_than_it_needs(tmp_path):
     args = ["separate", str(EXAMPLES / "no_target.flac"), "-o", str(tmp_path / "out"), "--device", "cpu"]
     code = f"from s5cli.cli import exit_code; assert exit_code({args}) == 0"
     assert not imported(code, whole_names=True) & SLOW
+
+
+def test_what_pytorch_is_imported_without_comes_when_it_is_asked_for():
+    """A network of a user's own may be made with an operation whose shapes only Python knows."""
+    code = """
+from s5cli.cli.quick import import_torch
+import_torch()
+import torch
+from pathlib import Path
+from s5cli.weights.checkpoint import blank
+
+class Network(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.cdist(torch.zeros(3, 2), torch.zeros(5, 2)))
+
+assert blank(Network, None, Path("x")).weight.shape == (3, 5)
+"""
+    assert "torch._meta_registrations" in imported(code, whole_names=True)
 
 
 def test_help_is_quick():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import s5cli
+from s5cli.cli.systems import built_parameters
 from s5cli.errors import NeedsTrainingError
 from s5cli.knobs import setting
 from s5cli.train.recipe import read_recipe
@@ -23,6 +24,11 @@ def test_a_part_can_be_built(part: PartEntry) -> None:
     network, adapter = resolve(part.network), resolve(part.adapter)
     network.Config(**{key: tuple(v) if isinstance(v, list) else v for key, v in part.config.items()})
     inspect.signature(adapter).bind(object(), device="cpu", **part.options)
+
+
+@pytest.mark.parametrize("part", KNOWN.parts.values(), ids=lambda part: part.name)
+def test_the_number_of_parameters_is_the_networks(part: PartEntry) -> None:
+    assert part.nparams in (built_parameters(part), None)
 
 
 @pytest.mark.parametrize("entry", KNOWN.systems.values(), ids=lambda entry: entry.name)
