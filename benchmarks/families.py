@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import compared, error, interleaved, machine, peak_gb
+from benchmarks.plain import recurrence
 from s5cli.nn.blocks import PRESETS, in_blocks
 from s5cli.nn.body_tagger import BodyTagger, BodyTaggerConfig
 from s5cli.nn.deft import DeftConfig, UniversalSeparator
-from s5cli.nn.mamba2 import Mamba2, Mamba2Config, chunked_scan, recurrence
+from s5cli.nn.mamba2 import Mamba2, Mamba2Config, chunked_scan
 from s5cli.nn.sr_corrnet import SRCorrNet, SRCorrNetConfig
 from s5cli.scene import RATE_HZ
 from s5cli.weights.registry import registry

@@ -1,4 +1,4 @@
-"""The separator in plain form, for others to be measured against: the official arithmetic, step by step.
+"""Networks in plain form, for others to be measured against: the official arithmetic of the separator, step by step.
 
 Fourier transforms are convolutions with their kernels, spectra are taken apart into magnitude, cosine and sine, nothing
 is folded, and every slot is computed whether it is asked for or not.
@@ -75,3 +75,17 @@ class PlainResUNetK(nn.Module):
         squares = (self.window**2)[None, :, None].expand(1, -1, n)
         whole, weight = (F.fold(x, size, (1, n_fft), stride=(1, hop))[:, 0, 0] for x in (frames, squares))
         return (whole / weight.clamp(1e-11))[:, n_fft // 2 :][:, :t]
+
+
+def recurrence(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Mamba-2's scan as it is defined, one position after the other: S ← exp(Δ a) S + Δ x bᵀ, y = S c.
+
+    Shapes as of `s5cli.nn.mamba2.chunked_scan`.
+    """
+    state = x.new_zeros(x.shape[0], x.shape[2], x.shape[3], b.shape[2])
+    out = []
+    for i in range(x.shape[1]):
+        decay = torch.exp(dt[:, i] * a)[..., None, None]
+        state = decay * state + (dt[:, i, :, None] * x[:, i])[..., None] * b[:, i, None, None]
+        out.append(torch.einsum("nhps,ns->nhp", state, c[:, i]))
+    return torch.stack(out, dim=1)

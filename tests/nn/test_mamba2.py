@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from benchmarks.plain import recurrence
 from s5cli.nn.mamba2 import BiMamba, Mamba2, Mamba2Config, chunked_scan, initial_dt_bias
 
 
@@ -13,17 +14,6 @@ def inputs(length, strongest=1.6, heads=4, seed=0):
     dt = torch.rand(2, length, heads, generator=g) * 0.1 + 1e-3
     a = -torch.linspace(1.0, strongest / 0.101, heads)
     return x, dt, a, b, c
-
-
-def recurrence(x, dt, a, b, c):
-    """The definition, one position after the other: S ← exp(Δ a) S + Δ x bᵀ, y = S c."""
-    state = x.new_zeros(x.shape[0], x.shape[2], x.shape[3], b.shape[2])
-    out = []
-    for i in range(x.shape[1]):
-        decay = torch.exp(dt[:, i] * a)[..., None, None]
-        state = decay * state + (dt[:, i, :, None] * x[:, i])[..., None] * b[:, i, None, None]
-        out.append(torch.einsum("nhps,ns->nhp", state, c[:, i]))
-    return torch.stack(out, dim=1)
 
 
 @pytest.mark.parametrize("chunk", [4, 16, 64])
