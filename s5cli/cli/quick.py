@@ -17,6 +17,8 @@ def import_torch() -> None:
     """
     if "torch" in sys.modules:
         return
+    import numpy  # noqa: F401  # or PyTorch does it, and hides a Ctrl-C meanwhile
+
     sys.modules[SHAPES] = ModuleType(SHAPES)
     was_on = gc.isenabled()
     gc.disable()

@@ -190,6 +190,7 @@ def test_doctor_lists_extras_memory_and_disk(s5, monkeypatch):
         "plots": "here",
         "cluster": "lacks ray; pip install 's5cli[cluster]'",
         "onnx": "here",
+        "live": "here",
     }
     assert 0 < found["memory_gib"]["available"] <= found["memory_gib"]["total"]
     assert found["disk_free_gib"].keys() == {"here", "cache"}

@@ -196,7 +196,9 @@ def test_interrupted_while_modules_are_loaded(start, slow, tmp_path, monkeypatch
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupted_work_leaves_whole_clips_only(start, slow, tmp_path, sent, code):
+    ours = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # children get this, also where the tests run under nohup
     process = start(*slow)
+    signal.signal(signal.SIGHUP, ours)
     out = tmp_path / "out"
     wait_for(out / "clip002.json", process)
     process.send_signal(sent)
