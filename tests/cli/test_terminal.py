@@ -178,7 +178,7 @@ def test_help_of_separate_has_groups_and_examples(s5):
     assert heads == ["Arguments", "Results", "System", "Recordings", "Machine", "Weights", "What is shown",
                      "Other options"]  # fmt: skip
     assert "  s5 separate recordings/ -o stems\n" in out
-    assert len(re.findall(r"^  (?:-\w, )?--", out, re.M)) == 29
+    assert len(re.findall(r"^  (?:-\w, )?--", out, re.M)) == 30
 
 
 def test_a_shell_gets_its_completion(machine, monkeypatch):

@@ -1,6 +1,7 @@
 """What systems take, counted without weights."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from s5cli.challenge.macs import multiply_adds
 from s5cli.cli import exit_code
 from s5cli.study.cost import config_of, cost, part_cost
+from s5cli.train.recipe import read_recipe
 from s5cli.weights import build, fetch
 from s5cli.weights.registry import packaged_path, parse, read
 
@@ -58,4 +60,5 @@ def test_memory_is_that_of_what_is_held():
 
 
 def test_an_untrained_part_is_as_its_recipe_has_it():
-    assert config_of(KNOWN.parts["stem-classifier-compact"]) == {"features": 513, "embedding": 128, "peaks": True}
+    part = replace(KNOWN.parts["deft-uss-2025"], config={})
+    assert config_of(part) == read_recipe("uss_2025").config == {"classifier": "decoder"}
