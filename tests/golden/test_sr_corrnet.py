@@ -58,7 +58,7 @@ def quantities(network: SRCorrNet, waveform: torch.Tensor) -> dict[str, torch.Te
     embedded = network.embed(heard)
     encoded = network.encode(embedded)
     split = network.spk_split(encoded)
-    stages, _ = network.decode(network.layernorm(split), (c.slots,))
+    stages = network.decode(network.layernorm(split), (c.slots,))
     neighbours = network.neighbours(heard, torch.zeros(c.slots, dtype=torch.long))
     spectrum = network.filter_estim(stages[-1], neighbours)
     aux = [estimate(maps, neighbours) for estimate, maps in zip(network.filter_estim_aux, stages, strict=False)]
