@@ -111,7 +111,8 @@ class UNet(nn.Module):
 
 def is_recorded() -> bool:
     """Whether PyTorch exports or compiles what is computed, for sizes that nobody knows yet."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+    is_traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return is_traced or torch.compiler.is_compiling()
 
 
 def alone(
