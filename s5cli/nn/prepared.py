@@ -174,7 +174,7 @@ def is_fused(x: Tensor, bias: Tensor) -> bool:
     """Whether oneDNN does a convolution with what comes before or after it while the numbers are in registers."""
     return (
         x.device.type == "cpu" and x.dtype == torch.float32 and len(bias) == 1
-        and torch.backends.mkldnn.is_available() and not is_recorded()
+        and not is_recorded() and torch.backends.mkldnn.is_available()
     )  # fmt: skip
 
 

@@ -111,8 +111,10 @@ class UNet(nn.Module):
 
 def is_recorded() -> bool:
     """Whether PyTorch exports or compiles what is computed, for sizes that nobody knows yet."""
+    if torch.compiler.is_compiling():  # asked first, as the other question cannot be compiled
+        return True
     is_traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return is_traced or torch.compiler.is_compiling()
+    return is_traced
 
 
 def alone(
