@@ -176,7 +176,7 @@ def test_tuned_rows_are_those_of_the_tuner(number, study, short_clips, evidence,
     run = separated(short_clips, tmp_path / "run", name, "--thresholds", tmp_path / "t.toml")
     assert run.overall.capi_sdri_db == pytest.approx(same.capi_sdri_db, abs=1e-4)
     assert run.own_trivial.best_db == pytest.approx(same.trivial_db, abs=1e-4)
-    assert run.overall.false_alarm_percent == same.overall.false_alarm_percent
+    assert run.overall.false_alarm_percent == same.false_alarm_percent
     assert run.overall.accuracy_source_percent == pytest.approx(same.accuracy_source_percent)
 
 
