@@ -36,7 +36,8 @@ class Listener(Adapter):
 
     @torch.inference_mode()
     def __call__(self, stems: Tensor, reference: Tensor) -> Tensor:
-        return self.network(stems.to(self.device), reference.to(self.device))
+        out: Tensor = self.network(stems.to(self.device), reference.to(self.device))
+        return out
 
     @torch.inference_mode()
     def exercise(self, scene: Scene) -> None:
@@ -142,7 +143,8 @@ class StemNamer(Adapter):
 
     @torch.inference_mode()
     def __call__(self, heard: Tensor) -> Floats:
-        return self.network(heard.to(self.device)).double().cpu().numpy()
+        out: Floats = self.network(heard.to(self.device)).double().cpu().numpy()
+        return out
 
     @torch.inference_mode()
     def exercise(self, scene: Scene) -> None:

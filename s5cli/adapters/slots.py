@@ -49,7 +49,8 @@ class SlotSeparator(Adapter):
 
     @torch.inference_mode()
     def _forward(self, waveform: Tensor, label_vector: Tensor) -> Tensor:
-        return self.network(waveform, label_vector).float()
+        out: Tensor = self.network(waveform, label_vector).float()
+        return out
 
 
 def label_vectors(classes: Ints) -> Tensor:

@@ -43,7 +43,8 @@ class TrackTagger(Adapter):
 
     @torch.inference_mode()
     def _forward(self, waveform: Tensor) -> Floats:
-        return self.network(waveform.to(self.device, torch.float32)).cpu().double().numpy()
+        out: Floats = self.network(waveform.to(self.device, torch.float32)).cpu().double().numpy()
+        return out
 
 
 def softmax(logits: Floats) -> Floats:

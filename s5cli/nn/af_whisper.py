@@ -46,7 +46,8 @@ class SelfAttention(nn.Module):
         projections = self.q_proj, self.k_proj, self.v_proj
         q, k, v = (part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in projections)
         heard = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(heard.transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(heard.transpose(1, 2).flatten(2))
+        return out
 
 
 class Layer(nn.Module):
@@ -60,7 +61,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.self_attn(self.self_attn_layer_norm(x))
-        return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
+        out: Tensor = x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
+        return out
 
 
 class AFWhisper(Network):
@@ -105,7 +107,8 @@ class AFWhisper(Network):
         x = F.gelu(self.conv2(F.gelu(self.conv1(self.mel(F.pad(waveform, (0, _MARGIN)))))))
         places = -(-waveform.shape[-1] // (2 * _HOP))
         x = x[:, :, :places].transpose(1, 2) + self.embed_positions.weight[:places]
-        return self.layer_norm(self.layers(x))
+        out: Tensor = self.layer_norm(self.layers(x))
+        return out
 
     def mel(self, waveform: Tensor) -> Tensor:
         """Whisper's: log10 of mel power, at most 8 below the loudest, scaled: [n, t] to [n, mels, frames]."""

@@ -91,7 +91,8 @@ class TimeBranch(nn.Module):
         self.linear = nn.Linear(config.maps * config.time_rows, config.hidden)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self.linear(self.cnn(maps).flatten(1, 2).transpose(1, 2))
+        out: Tensor = self.linear(self.cnn(maps).flatten(1, 2).transpose(1, 2))
+        return out
 
 
 class FrequencyBranch(nn.Module):
@@ -107,7 +108,8 @@ class FrequencyBranch(nn.Module):
         maps = self.cnn(maps)
         maps = F.adaptive_avg_pool2d(maps, (maps.shape[2], _FREQUENCY_FRAMES))
         rows = self.linear(maps.transpose(1, 2).flatten(2))  # [n, f, hidden]
-        return self.gru(rows)[0].mean(dim=1)
+        out: Tensor = self.gru(rows)[0].mean(dim=1)
+        return out
 
 
 def recurrent(width: int, hidden: int) -> nn.GRU:
@@ -144,7 +146,8 @@ class LogitPool(StatisticsPool):
         self.linear3 = nn.Linear(2 * classes, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear3(super().forward(x))
+        out: Tensor = self.linear3(super().forward(x))
+        return out
 
 
 class Said(NamedTuple):

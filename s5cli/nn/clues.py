@@ -51,7 +51,8 @@ class FrameClue(nn.Module):
         side_by_side: Tensor = (self.proj(self.norm(features)) * heard).transpose(1, 2).flatten(2)
         if self.rnn is None:
             return side_by_side
-        return self.rnn(side_by_side)[0]
+        out: Tensor = self.rnn(side_by_side)[0]
+        return out
 
 
 class Clues(nn.Module):

@@ -176,7 +176,8 @@ class DeftMamba(Network):
         shortest = _SHORTEST_FRAMES * c.patch_frames * c.hop_samples
         flat = F.pad(waveform, (0, max(0, shortest - waveform.shape[-1]))).flatten(0, 1)
         spectrum = torch.stft(flat, c.n_fft, c.hop_samples, window=self.window, center=True, return_complex=True)
-        return spectrum.transpose(1, 2).unflatten(0, waveform.shape[:2])
+        out: Tensor = spectrum.transpose(1, 2).unflatten(0, waveform.shape[:2])
+        return out
 
     def synthesise(self, spectrum: Tensor, t: int) -> Tensor:
         """[b, o, n, f] to [b, o, t]."""
@@ -185,7 +186,8 @@ class DeftMamba(Network):
             return spectrum.real.new_empty(*spectrum.shape[:2], t)
         flat = spectrum.flatten(0, 1).transpose(1, 2)
         waveform = torch.istft(flat, c.n_fft, c.hop_samples, window=self.window, center=True, length=t)
-        return waveform.unflatten(0, spectrum.shape[:2])
+        out: Tensor = waveform.unflatten(0, spectrum.shape[:2])
+        return out
 
     def level(self, spectrum: Tensor) -> Tensor:
         """What a mixture's spectra [b, m, n, f] are divided by, [b, 1, 1, f]: channel 0's mean magnitude over time.
@@ -225,7 +227,8 @@ class DeftMamba(Network):
     def objects(self, maps: Tensor, told: Sequence[Tensor] = ()) -> Tensor:
         """Maps [b, maps, n, f], and what the blocks are told, to objects [b, o, d, n', f'], of n' by f' patches."""
         x = self.blocks(self.up_conv(self.patched(maps)).permute(0, 2, 3, 1).contiguous(), *told)
-        return self.object_conv(x.permute(0, 3, 1, 2)).unflatten(1, (self.config.objects, -1))
+        out: Tensor = self.object_conv(x.permute(0, 3, 1, 2)).unflatten(1, (self.config.objects, -1))
+        return out
 
     def spectra(self, objects: Tensor, mixture: Tensor) -> Tensor:
         """Objects [b, o, d, n', f'] to complex spectra [b, o, n, f] of a normalised mixture [b, m, n, f]."""
@@ -272,7 +275,8 @@ class DeftMamba(Network):
         those of its paths that count, if not as its configuration has it.
         """
         maps = separated.objects.flatten(0, 1).transpose(2, 3)  # [b s, d, f, n]
-        return self.SED_decoder(maps) if self.config.classifier == "decoder" else self.dpc(maps, features, paths)
+        out: Said = self.SED_decoder(maps) if self.config.classifier == "decoder" else self.dpc(maps, features, paths)
+        return out
 
 
 def logarithm(magnitude: Tensor) -> Tensor:

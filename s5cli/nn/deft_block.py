@@ -88,7 +88,8 @@ class Attention(nn.Module):
         weight = torch.cat([self.to_q.weight, self.to_k.weight, self.to_v.weight])
         q, k, v = F.linear(x, weight).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         heard = F.scaled_dot_product_attention(q, k, v)
-        return self.to_out(heard.transpose(1, 2).flatten(2))
+        out: Tensor = self.to_out(heard.transpose(1, 2).flatten(2))
+        return out
 
 
 class FeedForward(nn.Module):
@@ -99,7 +100,8 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(first, nn.Mish(), nn.Dropout(dropout), nn.Linear(inner, width), nn.Dropout(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        out: Tensor = self.net(x)
+        return out
 
 
 class PreNorm(nn.Module):
@@ -111,7 +113,8 @@ class PreNorm(nn.Module):
         self.fn = fn
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fn(self.norm(x))
+        out: Tensor = self.fn(self.norm(x))
+        return out
 
 
 class Block(nn.Module):
@@ -144,7 +147,8 @@ class Block(nn.Module):
         u = norm(x)
         u = u + gated(u)
         u = u + attention(u)
-        return x + (u + layer(u))
+        out: Tensor = x + (u + layer(u))
+        return out
 
     def in_groups(self, half: Callable[[Tensor], Tensor], sequences: Tensor) -> Tensor:
         """Sequences [b, l, d] a few at a time: what lies between two layers never exists for all of them at once."""

@@ -86,7 +86,8 @@ class Ears(nn.Module):
         half = _CONTEXT_FRAMES // 2
         around = F.avg_pool1d(features, _CONTEXT_FRAMES, 1, half, count_include_pad=False).transpose(1, 2)
         logits = self.classes(F.hardswish(self.trunk(around))).transpose(1, 2)
-        return logits.clamp(-_RANGE, _RANGE) / _RANGE
+        out: Tensor = logits.clamp(-_RANGE, _RANGE) / _RANGE
+        return out
 
 
 def hops(patches: int, patch_samples: int, device: torch.device) -> Tensor:

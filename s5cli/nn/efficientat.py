@@ -138,7 +138,8 @@ class KaldiMel(nn.Module):
         spectrum = torch.stft(
             sharp.flatten(0, -2), _N_FFT, hop, _WINDOW_SAMPLES, self.window, center=True, return_complex=True
         )
-        return spectrum.unflatten(0, waveform.shape[:-1])
+        out: Tensor = spectrum.unflatten(0, waveform.shape[:-1])
+        return out
 
 
 class SqueezeExcite(nn.Module):
@@ -162,7 +163,8 @@ class Excitations(nn.Module):
         self.conc_se_layers = nn.ModuleList([SqueezeExcite(channels, rounded(channels / 4))])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conc_se_layers[0](x)
+        out: Tensor = self.conc_se_layers[0](x)
+        return out
 
 
 def convolution(n_in: int, n_out: int, kernel: int, stride: int, groups: int, activation: type | None) -> nn.Sequential:
@@ -251,11 +253,13 @@ class EfficientAT(Network):
         return replace(config, width=width_of(len(state["features.16.0.weight"])), classes=classes)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.classifier(self.maps(waveform))
+        out: Tensor = self.classifier(self.maps(waveform))
+        return out
 
     def maps(self, waveform: Tensor) -> Tensor:
         """The body's maps, [b, d, 4, n]; their mean over frequency and time is the embedding."""
-        return self.features(self.to_mel(waveform.reshape(len(waveform), 1, -1)))
+        out: Tensor = self.features(self.to_mel(waveform.reshape(len(waveform), 1, -1)))
+        return out
 
     def frames(self, waveform: Tensor) -> Tensor:
         """One feature vector for each 0.32 s, [b, n, d]: the maps' mean over frequency."""

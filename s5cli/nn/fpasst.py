@@ -57,7 +57,8 @@ class Patches(nn.Module):
         self.proj = nn.Conv2d(_CHANNELS, width, (_N_MELS, 2), padding=(0, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self.proj(maps)[:, :, 0, 1:].transpose(1, 2)
+        out: Tensor = self.proj(maps)[:, :, 0, 1:].transpose(1, 2)
+        return out
 
 
 class FPaSST(nn.Module):
@@ -87,11 +88,13 @@ class FPaSST(nn.Module):
         x = self.tokens(mel)
         for block in self.blocks:
             x = block(x)
-        return self.norm(x)[:, 2:]
+        out: Tensor = self.norm(x)[:, 2:]
+        return out
 
     def convolved(self, mel: Tensor) -> Tensor:
         """What the three convolutions make of a log-mel, [b, 64, 32, n / 4], before the last activation."""
-        return self.conv_in_3(F.gelu(self.conv_in_2(F.gelu(self.conv_in_1(mel[:, None])))))
+        out: Tensor = self.conv_in_3(F.gelu(self.conv_in_2(F.gelu(self.conv_in_1(mel[:, None])))))
+        return out
 
     def tokens(self, mel: Tensor) -> Tensor:
         """Class, distillation and frames with their positions, [b, 2 + n / 4, width]."""

@@ -115,13 +115,15 @@ class FusionTagger(Network):
         frames = self.passt_projection(self.beside(self.passt, self.to_half_rate(waveform)))
         of_frame = torch.arange(frames.shape[1], device=frames.device) // 4
         aligned = columns[:, of_frame.clamp_max(columns.shape[1] - 1)]
-        return self.head(torch.cat([aligned, frames], dim=-1))
+        out: tuple[Tensor, Tensor] = self.head(torch.cat([aligned, frames], dim=-1))
+        return out
 
     @staticmethod
     def beside(backbone: nn.Module, waveform: Tensor) -> Tensor:
         """Features of all channels side by side: [b, m, t] to [b, n, m d]."""
         b, m = waveform.shape[:2]
-        return backbone(waveform.flatten(0, 1)).unflatten(0, (b, m)).transpose(1, 2).flatten(2)
+        out: Tensor = backbone(waveform.flatten(0, 1)).unflatten(0, (b, m)).transpose(1, 2).flatten(2)
+        return out
 
 
 def own(name: str) -> str:

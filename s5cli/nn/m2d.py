@@ -44,7 +44,8 @@ class Attention(nn.Module):
         b, n, d = x.shape
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         heard = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(heard.transpose(1, 2).reshape(b, n, d))
+        out: Tensor = self.proj(heard.transpose(1, 2).reshape(b, n, d))
+        return out
 
 
 class MLP(nn.Module):
@@ -54,7 +55,8 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
 
 
 class Block(nn.Module):
@@ -67,7 +69,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class PatchEmbed(nn.Module):
@@ -76,7 +79,8 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(1, width, PATCH, stride=PATCH)
 
     def forward(self, mel: Tensor) -> Tensor:
-        return self.proj(mel[:, None])  # [b, width, 5, T]
+        out: Tensor = self.proj(mel[:, None])  # [b, width, 5, T]
+        return out
 
 
 class Backbone(nn.Module):
@@ -118,7 +122,8 @@ class Encoder(Network):
 
     def mel(self, waveform: Tensor) -> Tensor:
         mean, std = self.backbone.norm_stats
-        return (self.to_spec(waveform) - mean) / std
+        out: Tensor = (self.to_spec(waveform) - mean) / std
+        return out
 
     def chunks(self, waveform: Tensor) -> list[Tensor]:
         """Standardised log-mel in pieces of at most 1001 frames, zero-padded at the end to whole patches.
@@ -176,7 +181,8 @@ class M2DTagger1ch(Encoder):
         self.head = TrackHead(config.feature_width, config)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.head(super().forward(waveform[:, 0]))
+        out: Tensor = self.head(super().forward(waveform[:, 0]))
+        return out
 
     @staticmethod
     def config_from_state(state: dict[str, Tensor], config: M2DConfig) -> M2DConfig:
@@ -202,7 +208,8 @@ class M2DTagger4ch(Network):
         self.head = TrackHead(4 * config.feature_width, config)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.head(self.sequence(waveform))
+        out: Tensor = self.head(self.sequence(waveform))
+        return out
 
     def sequence(self, waveform: Tensor) -> Tensor:
         """Features of all channels, [b, steps, 4 × feature_width]."""

@@ -26,7 +26,8 @@ class M2DFrames(nn.Module):
         self.backbone = Backbone(M2DConfig(width=config.width, depth=config.depth, heads=config.heads))
 
     def mel(self, waveform: Tensor) -> Tensor:
-        return (self.to_spec(waveform) - _MEAN) / _DEVIATION
+        out: Tensor = (self.to_spec(waveform) - _MEAN) / _DEVIATION
+        return out
 
     def forward(self, waveform: Tensor) -> Tensor:
         mel = self.mel(waveform)

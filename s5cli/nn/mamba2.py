@@ -80,7 +80,8 @@ class Mamba2(nn.Module):
         x, b, c_out = F.silu(self.causal(mixed)).split([c.inner, c.states, c.states], dim=-1)
         x, dt = x.unflatten(-1, (c.heads, c.head_width)), F.softplus(dt.float() + self.dt_bias)
         y = self.scan(x, dt, b, c_out) + self.D[:, None] * x
-        return self.out_proj(self.norm(y.flatten(-2).to(gate.dtype) * F.silu(gate)))
+        out: Tensor = self.out_proj(self.norm(y.flatten(-2).to(gate.dtype) * F.silu(gate)))
+        return out
 
     def causal(self, x: Tensor) -> Tensor:
         """The depthwise convolution over positions up to each one: [b, l, channels].
@@ -98,7 +99,8 @@ class Mamba2(nn.Module):
         if self.config.backend == "mamba_ssm" and kernel is None and not is_compiling:
             raise RuntimeError("backend mamba_ssm needs the package mamba_ssm and a CUDA device; give auto or torch")
         if kernel is not None:
-            return kernel(x, dt, a, b[:, :, None], c[:, :, None], chunk_size=64)
+            out: Tensor = kernel(x, dt, a, b[:, :, None], c[:, :, None], chunk_size=64)
+            return out
         with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
             return chunked_scan(x.float(), dt, a, b.float(), c.float(), self.config.chunk)
 
@@ -115,7 +117,8 @@ def fused_scan() -> Callable[..., Any] | None:
     """The fused kernel of `mamba_ssm`; None where the package is not installed."""
     if find_spec("mamba_ssm") is None:
         return None
-    return import_module("mamba_ssm.ops.triton.ssd_combined").mamba_chunk_scan_combined
+    out: Callable[..., Any] | None = import_module("mamba_ssm.ops.triton.ssd_combined").mamba_chunk_scan_combined
+    return out
 
 
 def chunked_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int) -> Tensor:
@@ -179,7 +182,8 @@ class MambaBlock(nn.Module):
         self.mixer = Mamba2(config)
 
     def forward(self, u: Tensor) -> Tensor:
-        return u + self.mixer(self.norm(u))
+        out: Tensor = u + self.mixer(self.norm(u))
+        return out
 
 
 class BiMamba(nn.Module):
@@ -194,4 +198,5 @@ class BiMamba(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         ahead = self.forward_blocks[0](u)
         back = self.backward_blocks[0](u.flip(1)).flip(1)
-        return self.FC(torch.cat([ahead, back], dim=-1))
+        out: Tensor = self.FC(torch.cat([ahead, back], dim=-1))
+        return out

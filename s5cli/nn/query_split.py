@@ -65,7 +65,8 @@ class LabelSplit(nn.Module):
         delta, beta = self.strong(label[:, None] * asked.activity[..., None].to(x.dtype)).chunk(2, dim=-1)  # [u, n, c]
         which = F.pad(self.occurrence, (0, 0, 1, 0))[asked.repetition]  # [u, c]
         shift = beta + (self.weak(label) + which)[:, None]
-        return x[asked.clip] * (1 + delta[:, :, None]) + shift[:, :, None]
+        out: Tensor = x[asked.clip] * (1 + delta[:, :, None]) + shift[:, :, None]
+        return out
 
 
 class BlindSplit(nn.Module):

@@ -130,7 +130,8 @@ class ResUNetK(nn.Module):
 
     def normalise(self, maps: Tensor) -> Tensor:
         """BatchNorm per frequency bin."""
-        return self.base.bn0(maps.transpose(1, 3)).transpose(1, 3)
+        out: Tensor = self.base.bn0(maps.transpose(1, 3)).transpose(1, 3)
+        return out
 
     @staticmethod
     def directions(spectrum: Spectrum) -> Tensor:
@@ -146,7 +147,8 @@ class ResUNetK(nn.Module):
         frames = spectrum.magnitude.shape[2] + -spectrum.magnitude.shape[2] % (_TIME_STEP * c.patch_frames)
         grid = (frames // c.patch_frames, c.n_fft // 2 // c.patch_bins)
         band_hz = c.patch_bins * RATE_HZ / c.n_fft
-        return self.ears(mixture[:, 0], grid, c.patch_frames * c.hop_samples, band_hz)
+        out: Clues = self.ears(mixture[:, 0], grid, c.patch_frames * c.hop_samples, band_hz)
+        return out
 
     def field(self, spectrum: Spectrum, clues: Clues) -> Field:
         """Intensity and level of each patch, and the ears' classes."""
@@ -189,7 +191,8 @@ class ResUNetK(nn.Module):
         """[…, n, f] to […, p, n, f]: the p bins of each patch side by side, padded as the network sees them."""
         frames, bins = self.config.patch_frames, self.config.patch_bins
         grown = self.grow(maps).unflatten(-2, (-1, frames)).unflatten(-1, (-1, bins))
-        return grown.movedim((-3, -1), (-4, -3)).flatten(-4, -3)
+        out: Tensor = grown.movedim((-3, -1), (-4, -3)).flatten(-4, -3)
+        return out
 
     def unpatched(self, patches: Tensor, frames: int) -> Tensor:
         """The inverse of `patches`."""

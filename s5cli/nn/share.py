@@ -65,7 +65,8 @@ class Refine(nn.Module):
             field.level.clamp_min(1e-6).log() * like / 3,
             sounds[..., None] * like,
         ]
-        return self.net(torch.stack(seen, dim=2).flatten(0, 1)).unflatten(0, (b, s))
+        out: Tensor = self.net(torch.stack(seen, dim=2).flatten(0, 1)).unflatten(0, (b, s))
+        return out
 
     @staticmethod
     def agreement(share: Tensor, field: Field) -> Tensor:

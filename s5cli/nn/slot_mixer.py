@@ -22,13 +22,15 @@ class SlotAttention(nn.Module):
     def forward(self, x: Tensor, counts: Sequence[int]) -> Tensor:
         projected = self.block.qkv(self.layernorm(x)).unflatten(-1, (3, self.block.heads, -1))
         heard = torch.cat([attended(*clip.unbind(dim=-3)) for clip in projected.split(list(counts))])
-        return self.block.aggregate_heads(heard.flatten(-2))
+        out: Tensor = self.block.aggregate_heads(heard.flatten(-2))
+        return out
 
 
 def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention over the first axis of [s, …, d] in every place of the others: written out, as s is at most three."""
     scores = (q[:, None] * k[None]).sum(dim=-1, keepdim=True) * q.shape[-1] ** -0.5  # [s, s, …, 1]
-    return (scores.softmax(dim=1) * v[None]).sum(dim=1)
+    out: Tensor = (scores.softmax(dim=1) * v[None]).sum(dim=1)
+    return out
 
 
 class SlotFeedForward(nn.Module):
@@ -40,7 +42,8 @@ class SlotFeedForward(nn.Module):
         self.net = nn.Sequential(nn.Linear(width, 2 * hidden), Gated(), nn.Linear(hidden, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(self.layernorm(x))
+        out: Tensor = self.net(self.layernorm(x))
+        return out
 
 
 class SlotLayers(nn.Module):
@@ -68,4 +71,5 @@ class SlotMixer(nn.Module):
     def forward(self, x: Tensor, counts: Sequence[int]) -> Tensor:
         layers = self.block.block
         x = x + layers.sa(x, counts)
-        return x + layers.ffn(x)
+        out: Tensor = x + layers.ffn(x)
+        return out

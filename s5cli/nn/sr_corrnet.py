@@ -97,7 +97,8 @@ class Embedding(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         maps = self.embed[2](self.embed[1](self.folded(features)))
-        return self.layer_norm(maps.permute(0, 2, 3, 1)) + self.places
+        out: Tensor = self.layer_norm(maps.permute(0, 2, 3, 1)) + self.places
+        return out
 
     def folded(self, features: Tensor) -> Tensor:
         """The first convolution, [b, n, f, d] to [b, 2 c or 4 c, n, f'].
@@ -107,7 +108,8 @@ class Embedding(nn.Module):
         """
         r, first = self.fold, self.embed[0]
         if r == 1:
-            return first(features.permute(0, 3, 1, 2))
+            out: Tensor = first(features.permute(0, 3, 1, 2))
+            return out
         bands = F.pad(features, (0, 0, r, self.missing)).unflatten(2, (-1, r)).flatten(3)  # [b, n, 1 + f', r d]
         kernel = F.pad(first.get_parameter("weight"), (1, 0)).unflatten(3, (2, r)).permute(0, 4, 1, 2, 3).flatten(1, 2)
         return F.conv2d(F.pad(bands, (0, 0, 0, 0, 1, 1)).permute(0, 3, 1, 2), kernel, first.get_parameter("bias"))
@@ -268,7 +270,8 @@ class SRCorrNet(Network):
     def split(self, encoded: Tensor, asked: Asked) -> Tensor:
         """Maps of the slots that are asked, [u, n, f', c]."""
         slots = self.spk_split(encoded, asked) if self.config.split == "labels" else self.spk_split(encoded)
-        return self.layernorm(slots)
+        out: Tensor = self.layernorm(slots)
+        return out
 
     def decode(self, maps: Tensor, counts: Sequence[int]) -> list[Tensor]:
         """Maps before each block and after the last."""

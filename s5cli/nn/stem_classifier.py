@@ -44,7 +44,8 @@ class StemHead(Network):
         pooled = features.mean(dim=1)
         if self.config.peaks:
             pooled = torch.cat([pooled, features.amax(dim=1)], dim=-1)
-        return self.cosine(self.embed(self.norm(pooled)))
+        out: Tensor = self.cosine(self.embed(self.norm(pooled)))
+        return out
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class M2DStemClassifier(Encoder):
         self.cosine = CosineHead(config.embedding, config.classes)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.cosine(self.embed(self.head_norm(super().forward(waveform).mean(dim=1))))
+        out: Tensor = self.cosine(self.embed(self.head_norm(super().forward(waveform).mean(dim=1))))
+        return out
 
     @classmethod
     def grown(cls, tensors: Mapping[str, Tensor], config: M2DStemConfig) -> dict[str, Tensor]:

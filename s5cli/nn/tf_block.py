@@ -180,7 +180,8 @@ class AxisLayers(nn.Module):
     @staticmethod
     def halved(layer: FeedForward, x: Tensor, n: int) -> Tensor:
         """x + ½ layer(x) of its last n frames."""
-        return (x + 0.5 * layer(x))[:, x.shape[1] - n :]
+        out: Tensor = (x + 0.5 * layer(x))[:, x.shape[1] - n :]
+        return out
 
 
 def tail(x: Tensor, n_ahead: int, n: int) -> Tensor:
@@ -208,4 +209,5 @@ class TFBlock(nn.Module):
     def forward(self, x: Tensor, place: Place = WHOLE, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """The maps, and what a later stretch needs of this one; without a memory nothing precedes."""
         across, _ = self.freq_block.block(x, WHOLE, None)
-        return self.time_block.block(across, place, memory)
+        out: tuple[Tensor, Memory] = self.time_block.block(across, place, memory)
+        return out

@@ -50,7 +50,8 @@ class Transform(nn.Module):
 
     def of_frames(self, frames: Tensor) -> Tensor:
         """Spectra [..., f] of stretches of n_fft samples, [..., n_fft]."""
-        return torch.fft.rfft(frames * self.window)
+        out: Tensor = torch.fft.rfft(frames * self.window)
+        return out
 
     def inverse(self, spectrum: Tensor, n_samples: int) -> Tensor:
         """Spectra [..., n, f] to waveforms [..., n_samples]."""

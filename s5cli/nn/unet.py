@@ -47,7 +47,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, beta1: Tensor, beta2: Tensor) -> Tensor:
         y = self.conv1(F.leaky_relu(self.bn1(x) + beta1, 0.01))
         y = self.conv2(F.leaky_relu(self.bn2(y) + beta2, 0.01))
-        return y + self.shortcut(x)
+        out: Tensor = y + self.shortcut(x)
+        return out
 
 
 class EncoderBlock(nn.Module):
@@ -56,7 +57,10 @@ class EncoderBlock(nn.Module):
         self.conv_block1 = ResBlock(n_in, n_out)
 
     def forward(self, x: Tensor, shifts: Mapping[str, Tensor], place: str) -> Tensor:
-        return self.conv_block1(x, shifts[f"{place}->conv_block1->beta1"], shifts[f"{place}->conv_block1->beta2"])
+        out: Tensor = self.conv_block1(
+            x, shifts[f"{place}->conv_block1->beta1"], shifts[f"{place}->conv_block1->beta2"]
+        )
+        return out
 
 
 class DecoderBlock(nn.Module):
@@ -70,7 +74,8 @@ class DecoderBlock(nn.Module):
     def forward(self, x: Tensor, skip: Tensor, shifts: Mapping[str, Tensor], place: str) -> Tensor:
         up = self.conv1(F.leaky_relu(self.bn1(x) + shifts[f"{place}->beta1"], 0.01))
         beta1, beta2 = (shifts[f"{place}->conv_block2->beta{i}"] for i in (1, 2))
-        return self.conv_block2(torch.cat([up, skip], dim=1), beta1, beta2)
+        out: Tensor = self.conv_block2(torch.cat([up, skip], dim=1), beta1, beta2)
+        return out
 
 
 class UNet(nn.Module):
@@ -106,7 +111,8 @@ class UNet(nn.Module):
         x = self.conv_block7a(x, shifts, "conv_block7a")
         for i in range(1, LEVELS + 1):
             x = getattr(self, f"decoder_block{i}")(x, skips.pop(), shifts, f"decoder_block{i}")
-        return self.after_conv(x)
+        out: Tensor = self.after_conv(x)
+        return out
 
 
 def is_recorded() -> bool:
