@@ -10,7 +10,6 @@ by the references.
 """
 
 import argparse
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,13 @@ from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 
-from s5cli.dataset import DataSet, open_dataset
+from s5cli.dataset import DataSet, open_dataset, read_mixture, read_sources
 from s5cli.labels import CLASSES
 from s5cli.nn.body_tagger import BodyTagger, tracks
+from s5cli.official import SourceFile
+from s5cli.run.record import RunFolder, read_folder
 from s5cli.scene import Floats
 from s5cli.score.bootstrap import DEFAULT
 from s5cli.score.metric import capi_sdri_from_matrices, sdr_db
@@ -137,23 +137,23 @@ def clips(data: Path, runs: Sequence[Path]) -> list[Clip]:
     assert path
     tagger = checkpoint.build_network(BodyTagger, checkpoint.read(path), {})
     dataset = open_dataset(data)
-    names = [name for name in dataset.mixtures if all((run / f"{name}.json").exists() for run in runs)]
-    return [clip_of(dataset, name, runs, tagger) for name in names]
+    folders = [read_folder(run) for run in runs]
+    names = [name for name in dataset.mixtures if all(name in folder.clips for folder in folders)]
+    return [clip_of(dataset, name, folders, tagger) for name in names]
 
 
-def clip_of(dataset: DataSet, name: str, runs: Sequence[Path], tagger: BodyTagger) -> Clip:
-    mixture = read(dataset.mixtures[name])[:1]
-    sources = dataset.references[name]
-    references = np.concatenate([np.zeros((0, mixture.shape[1])), *(read(source.path)[:1] for source in sources)])
-    stems = [
-        (n, stem) for n, run in enumerate(runs) for stem in json.loads((run / f"{name}.json").read_text())["stems"]
-    ]
-    sounds = np.concatenate([np.zeros((0, mixture.shape[1])), *(read(runs[n] / stem["file"])[:1] for n, stem in stems)])
-    labels = [stem["label"] for _, stem in stems]
+def clip_of(dataset: DataSet, name: str, folders: Sequence[RunFolder], tagger: BodyTagger) -> Clip:
+    path, sources = dataset.mixtures[name], dataset.references[name]
+    mixture = read_mixture(path)
+    references = read_sources(sources, path, len(mixture)).astype(np.float64)
+    stems = [(n, stem) for n, folder in enumerate(folders) for stem in folder.clips[name].stems]
+    files = [SourceFile(folders[n].folder / stem.file, stem.label) for n, stem in stems]
+    sounds = read_sources(files, path, len(mixture)).astype(np.float64)
+    labels = [stem.label for _, stem in stems]
     return Clip(
-        [source.label for source in sources], [n for n, _ in stems], labels,
-        [stem["confidence"] for _, stem in stems], heard(tagger, sounds, labels), sounds @ sounds.T,
-        sounds @ references.T, np.square(references).sum(1), np.square(references - mixture).sum(1),
+        [source.label for source in sources], [n for n, _ in stems], labels, [stem.confidence for _, stem in stems],
+        heard(tagger, sounds, labels), sounds @ sounds.T, sounds @ references.T, np.square(references).sum(1),
+        np.square(references - mixture).sum(1),
     )  # fmt: skip
 
 
@@ -164,11 +164,6 @@ def heard(tagger: BodyTagger, sounds: Floats, labels: Sequence[str]) -> list[flo
         return []
     probability = tracks(tagger.counted(torch.from_numpy(sounds).float()[:, None])[0]).softmax(-1).amax(1)
     return [float(probability[index, CLASSES.index(label)]) for index, label in enumerate(labels)]
-
-
-def read(path: Path) -> Floats:
-    """[channels, t]"""
-    return np.asarray(soundfile.read(path, always_2d=True)[0].T)
 
 
 def rules(n_runs: int) -> list[Rule]:

@@ -52,10 +52,11 @@ def replace(core: nn.Module, forward: Callable[..., Tensor]) -> None:
 def compile_core(core: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
     """Has PyTorch compile a core when it is first called.
 
-    The first length and batch size are compiled as they are. When another comes, code for any length is compiled once
-    more. Nothing is padded to a length that has been compiled: attention, pools and convolutions all read what would
-    be appended, and answers would change. A core whose `regions` name methods of its modules, as pairs of a module and
-    a name, is compiled method by method, which takes less time where like blocks follow one another.
+    The first length and batch size are compiled as they are. When another comes, more is compiled: for the taggers
+    once, for any length; a U-Net may be compiled for several lengths, and after eight PyTorch runs it as it is.
+    Nothing is padded to a length that has been compiled: attention, pools and convolutions all read what would be
+    appended, and answers would change. A core whose `regions` name methods of its modules, as pairs of a module and a
+    name, is compiled method by method, which takes less time where like blocks follow one another.
 
     CUDA graphs (mode "reduce-overhead") are not used: PyTorch keeps them thread by thread, and a run on several
     devices has threads; and each length would hold memory of its own. `benchmarks/gpu.py` measures what they gain.

@@ -31,7 +31,7 @@ def card(
         [
             f"# {recipe.name}",
             "",
-            f"A {recipe.task.replace('_', ' ')}, `{recipe.network}`, configuration `{dict(config)}`,",
+            f"Network `{recipe.network}`, configuration `{dict(config)}`, task `{recipe.task}`,",
             f"trained by s5cli {__version__} (`s5 train {recipe.name}`):",
             f"{steps} steps of {schedule.batch_size} scenes of {recipe.scenes.duration_s:g} s{fixed}{echoed}.",
             *(f"Before that it was {name}." for name in began_as),
