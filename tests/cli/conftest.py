@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from s5cli.cli import exit_code
+from tests.forked import Popen
 from tests.toy import SECTION
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,6 @@ def start(machine) -> Callable[..., subprocess.Popen[str]]:
     """One command line in a process of its own, started and left running."""
 
     def run(*args: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "s5cli", *(str(arg) for arg in args)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return run

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import s5cli
+from tests import forked
 from tests.conftest import EXAMPLES
 from tests.toy import write_tones
 
@@ -138,8 +139,7 @@ def test_progress_is_on_stderr_and_only_on_a_terminal(machine, tmp_path):
     clips = [str(write_tones(tmp_path / f"{name}.wav", 500)) for name in "abc"]
     terminal, screen = os.openpty()
     fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [sys.executable, "-m", "s5cli", "separate", *clips, "-o", str(tmp_path / "out"), "--system", "toy"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=screen, text=True, check=True)
+    done = forked.run(["separate", *clips, "-o", tmp_path / "out", "--system", "toy"], stderr=screen, check=True)
     shown = os.read(terminal, 1 << 16).decode()
     os.close(screen)
     os.close(terminal)
@@ -183,14 +183,14 @@ sys.meta_path.insert(0, Interrupting())
 
 
 @pytest.mark.parametrize("name", ["typer", "s5cli.cli", "s5cli.cli.tune", "tqdm", "torch", "soundfile", "numpy"])
-def test_interrupted_while_modules_are_loaded(start, slow, tmp_path, monkeypatch, name):
+def test_interrupted_while_modules_are_loaded(slow, tmp_path, monkeypatch, name):
     """From the first tenth of a second on: one line, whatever is imported when the signal comes."""
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(FIRST_MOMENTS.format(name=name))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "hook"), os.environ["PYTHONPATH"]]))
-    process = start(*slow)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "error: interrupted\n")
+    command = [sys.executable, "-m", "s5cli", *map(str, slow)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
     assert not (tmp_path / "out").exists()
 
 

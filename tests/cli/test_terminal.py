@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from s5cli.cli.rows import wrapped
+from tests import forked
 from tests.toy import write_tones
 
 LONG = "a_rather_long_name_of_a_recording_that_was_made_in_the_kitchen"
@@ -23,9 +24,8 @@ def shown(*args: object, columns: int = 80) -> tuple[int, str]:
     """Exit code and all that a command shows on a terminal of so many columns."""
     terminal, screen = pty.openpty()
     fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    command = [sys.executable, "-m", "s5cli", *(os.fspath(arg) if isinstance(arg, Path) else str(arg) for arg in args)]
     env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    process = subprocess.Popen(command, stdin=screen, stdout=screen, stderr=screen, env=env)
+    process = forked.Popen(args, stdin=screen, stdout=screen, stderr=screen, env=env)
     os.close(screen)
     said = b""
     while True:
@@ -71,7 +71,7 @@ def test_names_of_files_and_classes_are_whole(machine, clips, tmp_path, columns)
 @pytest.mark.parametrize("args", [("systems",), ("weights", "list"), ("download", "baseline-4ch", "--dry-run")])
 def test_listings_fit_80_columns_and_break_between_words(machine, args):
     machine.write_text("")
-    piped = subprocess.run([sys.executable, "-m", "s5cli", *args], capture_output=True, text=True, check=True).stdout
+    piped = forked.run(args, check=True).stdout
     assert max(map(len, piped.splitlines())) > 80, "what is piped is a line a row"
     code, said = shown(*args)
     assert code == 0
@@ -111,8 +111,7 @@ def test_names_are_shown_and_never_obeyed(machine, tmp_path, where):
     if where == "a terminal":
         code, said = shown(*args)
     else:
-        command = [sys.executable, "-m", "s5cli", *map(str, args)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = forked.run(args)
         code, said = done.returncode, done.stdout + done.stderr
     assert code == 1
     assert not any(danger in said for danger in ("\x1b[2J", "\x1b]0", "\x07", "\u202e", "\nerror: all"))
@@ -122,8 +121,7 @@ def test_names_are_shown_and_never_obeyed(machine, tmp_path, where):
 
 
 def test_a_wrong_call_with_such_a_name_is_one_line(machine, tmp_path):
-    command = [sys.executable, "-m", "s5cli", "separate", str(tmp_path / EVIL), "-o", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.run(["separate", tmp_path / EVIL, "-o", tmp_path / "out"])
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "\x1b" not in done.stderr
 
@@ -134,8 +132,8 @@ def test_any_encoding_of_stdout(machine, tmp_path, monkeypatch, encoding, name):
     monkeypatch.setenv("PYTHONIOENCODING", encoding)
     write_tones(tmp_path / "b.wav", 500)
     (tmp_path / "b.wav").rename(tmp_path / f"{name}.wav")
-    command = [sys.executable, "-m", "s5cli", "separate", tmp_path / f"{name}.wav", "-o", tmp_path / "out"]
-    done = subprocess.run([*command, "--system", "toy", "--explain"], capture_output=True, check=False)
+    command = ["separate", tmp_path / f"{name}.wav", "-o", tmp_path / "out", "--system", "toy", "--explain"]
+    done = forked.run(command, text=False)
     assert b"Traceback" not in done.stderr
     assert done.returncode == ("\udce9" in name)
     if done.returncode == 0:
@@ -146,7 +144,7 @@ def test_any_encoding_of_stdout(machine, tmp_path, monkeypatch, encoding, name):
 @pytest.mark.parametrize("listing", ["systems", "doctor"])
 def test_listings_in_any_encoding_of_stdout(machine, monkeypatch, encoding, listing):
     monkeypatch.setenv("PYTHONIOENCODING", encoding)
-    assert subprocess.run([sys.executable, "-m", "s5cli", listing], capture_output=True, check=True).stdout
+    assert forked.run([listing], text=False, check=True).stdout
 
 
 # --- progress, help, completion --------------------------------------------------------------------------------------
@@ -190,10 +188,10 @@ def test_a_shell_gets_its_completion(machine, monkeypatch):
 
 
 def test_stdout_that_is_full_is_one_line(machine, clips, tmp_path):
-    command = [sys.executable, "-m", "s5cli", "separate", str(clips), "-o", str(tmp_path / "out"), "--system", "toy"]
+    command = ["separate", clips, "-o", tmp_path / "out", "--system", "toy"]
     began_s = time.monotonic()
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = forked.run(command, stdout=full)
     assert done.returncode == 1
     assert done.stderr == "error: standard output: No space left on device\n"
     assert time.monotonic() - began_s < 60

@@ -18,6 +18,7 @@ from s5cli.rules.bridge import Bridged
 from s5cli.scene import EMPTY, RATE_HZ, Queries
 from s5cli.steps import live
 from s5cli.weights.build import build
+from tests import forked
 from tests.label_queried.conftest import write
 from tests.systems.tones import Tone
 
@@ -142,8 +143,8 @@ def streaming(lq):
     """`s5 stream` in a process of its own, fed through a pipe."""
 
     def begin(*args):
-        command = [sys.executable, "-m", "s5cli", "stream", *map(str, args), "--system", "tiny", "--device", "cpu"]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        command = ["stream", *args, "--system", "tiny", "--device", "cpu"]
+        return forked.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     return begin
 

@@ -23,6 +23,7 @@ from s5cli.official import SourceFile
 from s5cli.report.collect import read_run
 from s5cli.report.write import Options, page_keys, write_report
 from s5cli.score.evaluate import evaluate
+from tests import forked
 from tests.report.conftest import EXAMPLES, ORACLE
 from tests.report.test_collect import QUERY, change
 
@@ -376,7 +377,9 @@ def test_sigterm_leaves_nothing(run, tmp_path, workers):
     for number in range(100):
         shutil.copy(run / "no_target.json", run / f"copy_{number}.json")
         change(run / f"copy_{number}.json", name=f"copy_{number}")
-    stopped = start("report", run, "-o", tmp_path / "report", "--workers", workers)
+    stopped = forked.Popen(
+        ["report", run, "-o", tmp_path / "report", "--workers", workers], stderr=subprocess.PIPE, text=True
+    )
     end_s = time.monotonic() + 60
     while not list(tmp_path.glob(".report-*/clips/*/index.html")) and time.monotonic() < end_s:
         time.sleep(0.02)

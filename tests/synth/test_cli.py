@@ -1,22 +1,18 @@
 """The command as a user runs it: a process, exit codes, one line of advice."""
 
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from s5cli.cli import exit_code
+from tests import forked
 from tests.synth.test_write import hashes
 
 
 def s5_synth(*args: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "s5cli", "synth", *map(str, args)]
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
-    )
+    return forked.run(["synth", *args])
 
 
 def test_a_set_is_made_and_rebuilt_from_its_metadata(material: Path, tmp_path: Path) -> None:
@@ -65,8 +61,7 @@ def test_an_existing_set_is_kept(material: Path, tmp_path: Path) -> None:
 def test_a_killed_call_goes_on(material: Path, tmp_path: Path) -> None:
     """Byte for byte as if it had not been killed; its workers end too, and another call is refused."""
     words = ["--sources", material, "--count", 8, "--seed", 5, "--duration-s", 1]
-    command = [sys.executable, "-m", "s5cli", "synth", *map(str, [tmp_path / "a", *words, "--workers", 2])]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    with forked.Popen(["synth", tmp_path / "a", *words, "--workers", 2], stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and not any((tmp_path / "a").glob("soundscape/*.wav")):
             time.sleep(0.01)
         workers = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if parent(path) == process.pid]

@@ -1,14 +1,12 @@
 """The label-queried separator learns by `s5 train`: excerpts, spoilt labels, losses, what is exported."""
 
-import os
-import subprocess
-import sys
 import tomllib
 from dataclasses import replace
 
 import pytest
 import torch
 
+from s5cli.cli import exit_code
 from s5cli.errors import UsageError
 from s5cli.nn.sr_corrnet import SRCorrNet
 from s5cli.scene import RATE_HZ
@@ -52,16 +50,15 @@ validation_scenes = 2
 
 
 @pytest.mark.parametrize("loss", ["snr", "si_sdr"])
-def test_two_steps_make_a_file_that_loads_strictly(loss, material, tmp_path, monkeypatch):
+def test_two_steps_make_a_file_that_loads_strictly(loss, material, tmp_path, monkeypatch, capsys):
     """And it goes where the registry looks for it."""
     (tmp_path / "mine.toml").write_text(RECIPE.replace("[options]", f"[options]\nloss = '{loss}'"))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "S5_DATA_DIR": str(tmp_path / "data")}
-    command = [sys.executable, "-m", "s5cli", "train", tmp_path / "mine.toml", "--sources", material, "--held-out"]
-    command += ["train", "--accelerator", "cpu", "--workers", "0", "-o", tmp_path / "run"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr
-    assert "sdri_db" in done.stderr
-    assert done.stdout.strip() == str(tmp_path / "data" / "trained" / "resunetk-b.safetensors")
+    monkeypatch.setenv("S5_DATA_DIR", str(tmp_path / "data"))
+    command = ["train", tmp_path / "mine.toml", "--sources", material, "--held-out", "train", "--accelerator", "cpu"]
+    assert exit_code([*map(str, command), "--workers", "0", "-o", str(tmp_path / "run")]) == 0
+    told = capsys.readouterr()
+    assert "sdri_db" in told.err
+    assert told.out.strip() == str(tmp_path / "data" / "trained" / "resunetk-b.safetensors")
     network = checkpoint.build_network(SRCorrNet, checkpoint.read(tmp_path / "run" / "mine.safetensors"), {})
     assert network.config.width == 8
     assert all(value.isfinite().all() for value in network.state_dict().values())

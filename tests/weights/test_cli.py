@@ -5,7 +5,6 @@ import io
 import json
 import re
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from s5cli.cli import exit_code
 from s5cli.nn.m2d import M2DTagger1ch
 from s5cli.nn.resunet import ResUNetK
 from s5cli.weights import registry
+from tests import forked
 from tests.weights.server import Server
 from tests.weights.tiny import contents, write_hollow
 
@@ -22,7 +22,7 @@ CONTENT = contents(2000)
 
 
 def s5(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    process = subprocess.run([sys.executable, "-m", "s5cli", *args], capture_output=True, text=True, timeout=120)
+    process = forked.run(args)
     assert process.returncode == code, process.stderr
     assert "Traceback" not in process.stderr
     return process
