@@ -29,6 +29,11 @@ def seeded() -> None:
             (sys.modules["numpy"].random.seed if name == "numpy" else sys.modules["torch"].manual_seed)(0)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, as tests on clusters and in browsers mostly wait."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests on a Ray cluster come first: they mostly wait, while the other processes get through the rest."""
     items.sort(key=lambda item: "test_cluster" not in item.nodeid)

@@ -125,12 +125,15 @@ def chunked_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: 
     """The recurrence S ← exp(Δ a) S + Δ x bᵀ, y = S c, in chunks: products within each, and a state carried on.
 
     Shapes: x [n, l, h, p], dt [n, l, h] (positive), a [h] (negative), b and c [n, l, s] to [n, l, h, p].
+    `chunk` is the most positions that one has.
 
     Decays within a chunk are split into factors of its inputs and of its outputs, referred to the chunk's middle; where
     they decay too far for float32, and where the scan is compiled, which cannot look at numbers, they are formed for
     every pair of positions instead.
     """
-    length, pad = x.shape[1], -x.shape[1] % chunk
+    length = x.shape[1]
+    chunk = math.ceil(length / math.ceil(length / chunk))  # as many chunks, with the fewest positions to spare
+    pad = -length % chunk
     x, dt, b, c = (F.pad(part, (0, 0) * (part.ndim - 2) + (0, pad)) if pad else part for part in (x, dt, b, c))
     x, dt, b, c = (part.unflatten(1, (-1, chunk)) for part in (x, dt, b, c))
     decay = (dt * a).cumsum(dim=2)  # [n, m, q, h], of m chunks of q positions
