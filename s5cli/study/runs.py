@@ -68,8 +68,8 @@ def run(variant: Variant, data: DevSet, options: Options, progress: Progress, ke
     row = kept.row(variant)
     found = row.results(data.clips)
     if missing := [clip for clip in data.clips if clip.key not in found]:
-        access = {"offline": options.offline, "accept_licence": options.accept_licence}
-        system = build(variant.entry, device=str(resolve_device(options.device)), **access)
+        place = str(resolve_device(options.device))
+        system = build(variant.entry, device=place, offline=options.offline, accept_licence=options.accept_licence)
         named = variant.classes if variant.true_labels else None
         for clip, result in zip(missing, results(system, missing, options.batch_size, named), strict=True):
             row.add(clip, result)

@@ -242,7 +242,7 @@ def test_what_nobody_has_trained_is_left_out(short_clips, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["ablation", "DATA", "--cache", "DATA/soundscape/cut0.wav"], "cut0.wav: cannot be written to"),
+        (["ablation", "DATA", "--cache", "/dev/null/c"], "/dev/null/c: cannot be written to"),
         (["ablation", "DATA", "--system", "tagging-drivn"], "did you mean 'tagging-driven'"),
         (["ablation", "DATA", "--option", "stages"], "write it as name=value"),
         (["ablation", "DATA", "--option", "stages=2"], "unknown option 'stages'; this system has none"),
