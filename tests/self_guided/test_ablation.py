@@ -150,6 +150,7 @@ def test_the_embedded_systems_have_these_rows():
         name = f"self-guided-{year}-compact"
         found = {one.title: one for one in ablation_rows(known.system(name), known)}
         assert {title.format(name=name) for title in titles} <= found.keys()
+        assert f"{name}, default thresholds" not in found, "its section has no others"
         tunable = [title for title, one in found.items() if one.tunable]
         assert tunable == [f"{name}, stage 1", f"{name}, stage 2", name]
 
