@@ -48,6 +48,10 @@ class ClipsFailedError(S5Error):
     """Some clips of a run failed; the others are done."""
 
 
+class RowsFailedError(S5Error):
+    """Some rows of a study failed; the others are done."""
+
+
 def printable(text: str, keep: str = "") -> str:
     r"""A text that may hold names of files, for a terminal: control characters and half characters are escaped.
 

@@ -4,16 +4,18 @@ Stems are scored as float32, before a file rounds them. Clips of one length go t
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from s5cli.api import check_stems
-from s5cli.errors import InputError
+from s5cli.errors import InputError, S5Error, WeightsError
 from s5cli.labels import CLASSES, N_SLOTS
 from s5cli.rules.bridge import STRETCH_SAMPLES, sounding
 from s5cli.scene import EMPTY, Ints, Queries, Stem
 from s5cli.score.clip import ClipResult, score_clip
 from s5cli.score.evaluate import Evaluation, evaluation
+from s5cli.study.kept import Kept
 from s5cli.study.rows import Variant
 from s5cli.system import System
 from s5cli.tune.clips import Clip, DevSet, HeldClip, batches, held
@@ -23,22 +25,57 @@ from s5cli.weights.build import build
 from s5cli.weights.device import resolve_device
 
 
-def run(variant: Variant, data: DevSet, options: Options, progress: Progress) -> Evaluation:
-    """A variant's system over all clips, with the thresholds of its entry.
+def run_all(
+    variants: Sequence[Variant], data: DevSet, options: Options, progress: Progress, kept: Kept, note: Progress
+) -> tuple[dict[str, Evaluation], dict[str, S5Error]]:
+    """All variants' runs by title, and the errors of those that failed; what gives the same stems is run once.
+
+    Raises:
+        InputError: a clip that cannot be read, or every variant failed, the first one so.
+        WeightsError: every variant failed, the first one so.
+        OutputError: a result cannot be kept.
+    """
+    rows = {one.content: one for one in variants}
+    there = [kept.row(one).results(data.clips).keys() for one in rows.values()]
+    if n_there := sum(map(len, there)):
+        note(f"{n_there} of {len(rows) * len(data.clips)} results ({len(rows)} rows) are done already")
+    for clip in data.clips:  # what no row can do without is found out now
+        if not all(clip.key in keys for keys in there):
+            held(clip)
+    found: dict[object, Evaluation] = {}
+    failed: dict[object, S5Error] = {}
+    for one in variants:
+        if one.content not in found and one.content not in failed:
+            try:
+                found[one.content] = run(one, data, options, progress, kept)
+            except (InputError, WeightsError) as error:
+                failed[one.content] = error
+    if not found:
+        raise next(iter(failed.values()))
+    runs = {one.title: found[one.content] for one in variants if one.content in found}
+    return runs, {one.title: failed[one.content] for one in variants if one.content in failed}
+
+
+def run(variant: Variant, data: DevSet, options: Options, progress: Progress, kept: Kept) -> Evaluation:
+    """A variant's system over all clips, with the thresholds of its entry; what is kept is not computed again.
 
     Raises:
         InputError: a clip that cannot be used, has more targets than can be asked for, or is answered with NaN.
-        UsageError: an unknown device, knob or option.
+        UsageError: an unknown knob or option.
         WeightsError: weights that are missing, damaged or not licensed yet.
+        OutputError: a result cannot be kept.
     """
-    place = str(resolve_device(options.device))
-    system = build(variant.entry, device=place, offline=options.offline, accept_licence=options.accept_licence)
-    found: list[ClipResult] = []
-    named = variant.classes if variant.true_labels else None
-    for result in results(system, data.clips, options.batch_size, named):
-        found.append(result)
-        progress(f"{variant.title}: {len(found)} of {len(data.clips)} clips")
-    return evaluation(found)
+    row = kept.row(variant)
+    found = row.results(data.clips)
+    if missing := [clip for clip in data.clips if clip.key not in found]:
+        place = str(resolve_device(options.device))
+        system = build(variant.entry, device=place, offline=options.offline, accept_licence=options.accept_licence)
+        named = variant.classes if variant.true_labels else None
+        for clip, result in zip(missing, results(system, missing, options.batch_size, named), strict=True):
+            row.add(clip, result)
+            found[clip.key] = result
+            progress(f"{variant.title}: {len(found)} of {len(data.clips)} clips")
+    return evaluation([replace(found[clip.key], soundscape=clip.name) for clip in data.clips])
 
 
 def results(

@@ -146,10 +146,11 @@ class SelfGuided:
     separate: SeparateObjects
     extract: ExtractObjects
 
-    def __init__(self, setting: Setting, *parts: Part | None) -> None:
+    def __init__(self, setting: Setting, **parts: Part | None) -> None:
         given = setting.options["thresholds"]
         self.setting = setting if given else setting.moved({name: knob.default for name, knob in self.knobs.items()})
-        self.nparams = sum(part.nparams for part in dict.fromkeys(parts) if part is not None)
+        self.nparams = sum(part.nparams for part in dict.fromkeys(parts.values()) if part is not None)
+        vars(self).update(parts)  # by role: a cache tells a step's own parts from others
         self.wanted: Queries | None = None
 
     def __call__(self, scenes: Sequence[Scene]) -> Decision:
@@ -231,10 +232,10 @@ class SelfGuided2025(SelfGuided):
     drops: ClassVar[Mapping[str, Drop]] = {**SelfGuided.drops, "double": Drop("class found twice")}
     ablation: ClassVar[Sequence[AblationRow]] = (
         AblationRow("{name}, stage 1, named by {separator}", options={"stages": "1", "named_by": "objects"}),
-        AblationRow("{name}, stage 1", options={"stages": "1"}),
-        AblationRow("{name}, stage 2", options={"stages": "2"}),
+        AblationRow("{name}, stage 1", options={"stages": "1"}, tunable=True),
+        AblationRow("{name}, stage 2", options={"stages": "2"}, tunable=True),
         AblationRow("{name}", tunable=True),
-        AblationRow("{name}, default thresholds", options={"thresholds": False}),
+        AblationRow("{name}, default thresholds", knobs={name: knob.default for name, knob in knobs.items()}),
         AblationRow("{name}, no class clue", options={"class_clue": False}),
         AblationRow("{name}, no enrolments", options={"enrolments": False}),
         AblationRow("true labels", true_labels=True),
@@ -243,7 +244,7 @@ class SelfGuided2025(SelfGuided):
     def __init__(
         self, *, separator: Part, extractor: Part, namer: Part, listener: Part | None = None, setting: Setting
     ) -> None:
-        super().__init__(setting, separator, extractor, namer, listener)
+        super().__init__(setting, separator=separator, extractor=extractor, namer=namer, listener=listener)
         of_objects = setting.options["named_by"] == "objects"
         self.separate = SeparateObjects(separator, listener if of_objects else None)
         self.extract = ExtractObjects(
@@ -285,12 +286,12 @@ class SelfGuided2026(SelfGuided):
         "dpc_paths": Option("both", "which paths of the dual-path classifier count", ("both", "object", "semantic")),
     }
     ablation: ClassVar[Sequence[AblationRow]] = (
-        AblationRow("{name}, stage 1", options={"stages": "1"}),
-        AblationRow("{name}, stage 2", options={"stages": "2"}),
+        AblationRow("{name}, stage 1", options={"stages": "1"}, tunable=True),
+        AblationRow("{name}, stage 2", options={"stages": "2"}, tunable=True),
         AblationRow("{name}, stage 2, no temporal FiLM", options={"stages": "2", "temporal_film": False}),
         AblationRow("{name}", tunable=True),
         AblationRow("{name}, no temporal FiLM", options={"temporal_film": False}),
-        AblationRow("{name}, default thresholds", options={"thresholds": False}),
+        AblationRow("{name}, default thresholds", knobs={name: knob.default for name, knob in knobs.items()}),
         AblationRow("{name}, object path only", options={"dpc_paths": "object"}),
         AblationRow("{name}, semantic path only", options={"dpc_paths": "semantic"}),
         AblationRow("{name}, no class clue", options={"class_clue": False}),
@@ -301,7 +302,7 @@ class SelfGuided2026(SelfGuided):
     def __init__(
         self, *, separator: Part, extractor: Part, semantic: Part, frames: Part | None = None, setting: Setting
     ) -> None:
-        super().__init__(setting, separator, extractor, semantic, frames)
+        super().__init__(setting, separator=separator, extractor=extractor, semantic=semantic, frames=frames)
         chosen, paths = setting.options, str(setting.options["dpc_paths"])
         self.separate = SeparateObjects(separator, semantic, paths)
         self.extract = ExtractObjects(

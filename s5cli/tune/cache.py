@@ -52,18 +52,20 @@ def caching(system: S, cache: Cache) -> S:
 
 
 def step_fingerprint(name: str, step: Step, parts: Mapping[object, str], options: Mapping[str, Plain]) -> str:
-    """Hash of what a step computes: its class, the system's options, and its fields.
+    """Hash of what a step computes: its class and its fields.
 
     Args:
         name: of the attribute that holds the step.
         parts: hash of each of the system's parts by its identity, or by its role where the system does not keep it.
+        options: of the system, which a field that is neither a part nor a plain value may depend on.
     """
-    about = [_hashed(getattr(step, one.name), f"{name}.{one.name}", parts) for one in fields(step)]  # type: ignore[arg-type]
-    return digest([_class_name(step), sorted(options.items()), *about])
+    anything = [sorted(parts.values()), sorted(options.items())]
+    about = [_hashed(getattr(step, one.name), f"{name}.{one.name}", parts, anything) for one in fields(step)]  # type: ignore[arg-type]
+    return digest([_class_name(step), *about])
 
 
-def _hashed(value: Any, place: str, parts: Mapping[object, str]) -> Any:
-    """A field as JSON: plain values as they are, parts by their hash; what is unknown may hold any of the parts."""
+def _hashed(value: Any, place: str, parts: Mapping[object, str], anything: Any) -> Any:
+    """A field as JSON: plain values as they are, parts by their hash; what is unknown may hold anything."""
     if id(value) in parts:
         return ["part", parts[id(value)]]
     if value is None or isinstance(value, bool | int | float | str):
@@ -71,11 +73,11 @@ def _hashed(value: Any, place: str, parts: Mapping[object, str]) -> Any:
     if isinstance(value, np.ndarray):
         return ["array", digest_of(value)]
     if isinstance(value, list | tuple):
-        return ["list", *(_hashed(one, f"{place}[{number}]", parts) for number, one in enumerate(value))]
+        return ["list", *(_hashed(one, f"{place}[{number}]", parts, anything) for number, one in enumerate(value))]
     if is_dataclass(value):
         inner = ((one.name, getattr(value, one.name)) for one in fields(value))
-        return [_class_name(value), *(_hashed(one, f"{place}.{name}", parts) for name, one in inner)]
-    return [_class_name(value), place, sorted(parts.values())]
+        return [_class_name(value), *(_hashed(one, f"{place}.{name}", parts, anything) for name, one in inner)]
+    return [_class_name(value), place, anything]
 
 
 def _class_name(value: object) -> str:

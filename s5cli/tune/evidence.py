@@ -1,6 +1,7 @@
 """Evidence on disk: results of steps for single clips, content-addressed, in one SQLite file that any search adds to.
 
-A result is filed under the hash of the clip's content, of the step with its weights and options, and of what was asked.
+A result is filed under the hash of the clip's content, of the step with its weights and options, and of what was asked;
+what a whole system scored on a clip (`s5 study`) under the hash of the clip's content and of the row.
 SQLite commits whole results or none, whenever the process ends, and lets several searches write at once.
 """
 
@@ -101,6 +102,10 @@ class Store:
                 " (key TEXT PRIMARY KEY, step TEXT, clip TEXT, inputs TEXT, evidence BLOB) WITHOUT ROWID"
             )
             database.execute("CREATE INDEX IF NOT EXISTS of_step ON results (step, clip)")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS scores"
+                " (row TEXT, clip TEXT, score TEXT, PRIMARY KEY (row, clip)) WITHOUT ROWID"
+            )
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
@@ -134,6 +139,16 @@ class Store:
                 for key, clip, inputs, evidence in found:
                     if clip in wanted:
                         yield _result(key, step, clip, inputs, evidence)
+
+    def add_score(self, row: str, clip: str, score: str) -> None:
+        """Keeps what a row of a study found of a clip, as text."""
+        with self._database() as database:
+            database.execute("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", (row, clip, score))
+
+    def scores(self, row: str) -> dict[str, str]:
+        """What there is of a row, by clip."""
+        with self._database() as database:
+            return dict(database.execute("SELECT clip, score FROM scores WHERE row = ?", (row,)))
 
     def __len__(self) -> int:
         with self._database() as database:

@@ -24,7 +24,7 @@ from s5cli.weights.build import build, provenance
 from s5cli.weights.device import resolve_device
 from s5cli.weights.fetch import locate
 from s5cli.weights.hashes import sha256_of
-from s5cli.weights.registry import SystemEntry, registry
+from s5cli.weights.registry import PartEntry, SystemEntry, registry
 
 LISTS_PER_CLIP = 2  # that a search may ask beyond those of the defaults, unless told otherwise
 
@@ -149,12 +149,16 @@ def prepared(
 
 
 def part_fingerprints(system: System, entry: SystemEntry, device_type: str) -> dict[object, str]:
-    """For each part the hash of all that its answers depend on: by identity where the system keeps it, else by role."""
-    found: dict[object, str] = {}
-    for role, part in entry.parts.items():
-        path = locate(part.file)
-        content = sha256_of(path) if path else None
-        how = [device_type, "fp32", "torch", __version__]  # device, precision and engine
-        about = [content, part.network, part.adapter, dict(part.config), dict(part.options), *how]
-        found[id(getattr(system, role)) if hasattr(system, role) else role] = digest(about)
-    return found
+    """For each part its fingerprint: by identity where the system keeps it, else by role."""
+    return {
+        id(getattr(system, role)) if hasattr(system, role) else role: part_fingerprint(part, device_type)
+        for role, part in entry.parts.items()
+    }
+
+
+def part_fingerprint(part: PartEntry, device_type: str) -> str:
+    """The hash of all that a part's answers depend on."""
+    path = locate(part.file)
+    content = sha256_of(path) if path else None
+    how = [device_type, "fp32", "torch", __version__]  # device, precision and engine
+    return digest([content, part.network, part.adapter, dict(part.config), dict(part.options), *how])

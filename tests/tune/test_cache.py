@@ -201,20 +201,21 @@ def test_a_charge_that_is_too_much_counts_nothing(data, tmp_path):
     assert (cache.new_lists, cache.exhausted) == (1, True)
 
 
-def test_a_fingerprint_is_of_parts_fields_and_options():
+def test_a_fingerprint_is_of_parts_and_fields():
     ear = Ear()
     step, parts = Extract(ear, 1.0), {id(ear): "weights"}
     prints = [
         step_fingerprint("extract", step, parts, {}),
         step_fingerprint("extract", step, {id(ear): "other weights"}, {}),
         step_fingerprint("extract", replace(step, gain=2.0), parts, {}),
-        step_fingerprint("extract", step, parts, {"stages": 2}),
         step_fingerprint("extract", step, {"ear": "weights"}, {}),  # not kept by the system, so it may be any part
         step_fingerprint("extract", step, {"ear": "other weights"}, {}),
+        step_fingerprint("extract", step, {"ear": "weights"}, {"stages": 2}),  # and depend on any option
         step_fingerprint("listen", Listen(ear), parts, {}),
     ]
     assert len(set(prints)) == len(prints)
     assert prints[0] == step_fingerprint("elsewhere", Extract(ear, 1.0), parts, {})
+    assert prints[0] == step_fingerprint("extract", step, parts, {"stages": 2}), "options of a step are its fields"
     assert steps_of(Toy(ear)).keys() == {"listen", "extract"}
 
 
