@@ -84,8 +84,8 @@ class Stopped(SystemExit):
     """
 
 
-def main() -> None:
-    """What `s5` does once its modules are there; `s5cli.__main__` is the entry point."""
+def main() -> int:
+    """What `s5` does once its modules are there, and its exit code; `s5cli.__main__` is the entry point."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
@@ -94,7 +94,7 @@ def main() -> None:
     for console in (sys.stdout, sys.stderr):
         if isinstance(console, io.TextIOWrapper):  # else there is none
             console.reconfigure(errors="backslashreplace")  # for what its encoding lacks, and names not in UTF-8
-    sys.exit(exit_code(sys.argv[1:]))
+    return exit_code(sys.argv[1:])
 
 
 def exit_code(args: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ from s5cli.nn.share import Field, ShareHead
 from s5cli.nn.unet import LEVELS, ResUNetConfig, UNet, shift_places
 
 _FLOOR = 1e-10
+_STRIP_FRAMES = 32  # of masks, on a CPU
 _TIME_STEP = 2 ** (LEVELS - 1)  # the sixth level halves frequency only
 
 
@@ -169,11 +170,20 @@ class ResUNetK(nn.Module):
     def polar_mask(self, spectrum: Tensor, masks: Tensor, places: list[int]) -> Tensor:
         """One clip [m, n, f] times masks [s · m · 3, n, f] of the slots in `places`: [a, n, f].
 
-        Sigmoid magnitude and a phase rotation per channel, channels mixed by one 1×1 convolution. The last bin's phase
-        has norm 0, so its output is the convolution's bias alone, as published.
+        On a CPU in strips of frames, whose dozen steps stay in the cache.
         """
-        n, out = spectrum.shape[1], self.base.out_conv
-        gain, real, imag = masks[:, :n].unflatten(0, (-1, self.config.channels, 3))[places].float().unbind(dim=2)
+        n = spectrum.shape[1]
+        size = _STRIP_FRAMES if spectrum.device.type == "cpu" else n
+        strips = zip(spectrum.split(size, dim=1), masks[:, :n].split(size, dim=1), strict=True)
+        return torch.cat([self.masked(x, mask, places) for x, mask in strips], dim=1)
+
+    def masked(self, spectrum: Tensor, masks: Tensor, places: list[int]) -> Tensor:
+        """Sigmoid magnitude and a phase rotation per channel, channels mixed by one 1×1 convolution.
+
+        The last bin's phase has norm 0, so its output is the convolution's bias alone, as published.
+        """
+        out, slots = self.base.out_conv, masks.unflatten(0, (-1, self.config.channels, 3))
+        gain, real, imag = (slots if len(places) == len(slots) else slots[places]).float().unbind(dim=2)
         real, imag = real.tanh(), imag.tanh()
         norm = (real.square() + imag.square()).sqrt().clamp_min(_FLOOR)
         gain = gain.sigmoid() * out.weight.view(-1, 1, 1) / norm
