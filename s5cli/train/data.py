@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from s5cli.adapters.slots import label_vectors
 from s5cli.errors import UsageError
-from s5cli.labels import CLASSES, N_CLASSES, N_SLOTS, SILENCE_INDEX
+from s5cli.labels import CLASSES, N_SLOTS, SILENCE_INDEX
 from s5cli.scene import N_CHANNELS
 from s5cli.synth.library import Library
 from s5cli.synth.recipe import draw
@@ -34,8 +35,7 @@ class Batch:
     @property
     def query(self) -> Tensor:
         """One-hot classes of all slots side by side, [b, s × k]."""
-        hot = torch.nn.functional.one_hot(self.classes.clamp_min(0), N_CLASSES) * (self.classes >= 0)[..., None]
-        return hot.flatten(1).to(self.mixture.dtype)
+        return label_vectors(self.classes).to(self.mixture.dtype)
 
     @property
     def tags(self) -> Tensor:
