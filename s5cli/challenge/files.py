@@ -1,7 +1,5 @@
 """A folder or a zip as one tree of files: listed once, read one bounded file at a time, never extracted."""
 
-from __future__ import annotations
-
 import os
 import stat
 import zipfile
@@ -11,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from s5cli.audio import writable
 from s5cli.errors import InputError, UsageError
@@ -46,7 +45,7 @@ class Files:
             raise InputError(f"{self.sizes_bytes[path]} bytes, more than {most_bytes} make sense here")
         return self._read(self._prefix + path)
 
-    def within(self, folder: str) -> Files:
+    def within(self, folder: str) -> Self:
         """The tree below one of its folders."""
         start = f"{folder}/"
         return replace(
@@ -64,7 +63,7 @@ class Files:
         return sorted(path for path in self.folders if "/" not in path)
 
     @property
-    def inner(self) -> list[Files]:
+    def inner(self) -> list[Self]:
         """The tree below each of its folders."""
         return [self.within(folder) for folder in self.top_folders]
 

@@ -1,7 +1,5 @@
 """What `s5 separate` shows: clips on stdout as they are finished, progress and warnings on stderr."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time

@@ -4,8 +4,6 @@ Source: "Audio Flamingo 3" (arXiv:2507.08128); Whisper (arXiv:2212.04356). Key n
 that its tower loads without a translation table.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

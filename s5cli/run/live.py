@@ -1,7 +1,5 @@
 """A recording that is still going on: portions come in, stems grow in files until the end."""
 
-from __future__ import annotations
-
 import glob
 import threading
 import time

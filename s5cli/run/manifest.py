@@ -13,8 +13,6 @@ the end of a process is no line, and is cut off before the next one is written. 
 a few of its blocks (compared by every call) and one of all of it (compared on request).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time
@@ -23,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from s5cli.api import LoadedSystem
 from s5cli.audio import writable
@@ -61,7 +59,7 @@ class Fingerprint:
     compiled: bool = False
 
     @classmethod
-    def of(cls, loaded: LoadedSystem, options: Options) -> Fingerprint:
+    def of(cls, loaded: LoadedSystem, options: Options) -> Self:
         """That of a system under these options."""
         return cls(
             system=loaded.name,

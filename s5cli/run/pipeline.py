@@ -22,16 +22,7 @@ from s5cli.errors import InputError, OutputError, S5Error
 from s5cli.rules.gate import energy_db
 from s5cli.run.content import sha256_of
 from s5cli.run.faults import unnamable
-from s5cli.run.folder import (
-    LongSeparated,
-    Outcome,
-    Results,
-    Separated,
-    Watch,
-    new_folder,
-    opened,
-    silent,
-)
+from s5cli.run.folder import LongSeparated, Outcome, Results, Separated, Watch, new_folder, opened, silent
 from s5cli.run.plan import Batch, Job, Options, check_name
 from s5cli.run.record import Failure, Notice, RunResult
 from s5cli.run.threads import CancelledError, Channel, Crew

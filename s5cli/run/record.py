@@ -4,14 +4,12 @@ Whoever looks into a run's folder (an interrupted run, the report, the package) 
 of another version, unfinished, damaged, or made to harm.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from s5cli import official
 from s5cli.audio import FileFormat
@@ -53,7 +51,7 @@ class StemReport:
     offset_s: float | None = None
 
     @classmethod
-    def of(cls, stem: Stem, file: str, energy_db: float, sounding_s: tuple[float, float] | None) -> StemReport:
+    def of(cls, stem: Stem, file: str, energy_db: float, sounding_s: tuple[float, float] | None) -> Self:
         """A stem that was written; its energy, onset and offset are measured of what was."""
         others = {name: value for name, value in stem.numbers.items() if name != "energy_db"}
         return cls(file, stem.label, stem.slot, stem.confidence, energy_db, others, *(sounding_s or (None, None)))
@@ -102,7 +100,7 @@ class ClipReport:
         return content | ({"windows": [asdict(window) for window in self.windows]} if self.windows else {})
 
     @classmethod
-    def read(cls, path: Path) -> ClipReport:
+    def read(cls, path: Path) -> "ClipReport":
         """The report in a `<clip>.json`.
 
         Raises:

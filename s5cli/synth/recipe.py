@@ -3,8 +3,6 @@
 The law is the synthesis of the DCASE 2026 Task 4 data (arXiv:2604.00776). All times in samples are at 32 kHz.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -111,7 +109,7 @@ class SceneRecipe:
         return json.dumps(asdict(self), indent=1)
 
     @staticmethod
-    def from_json(text: str) -> SceneRecipe:
+    def from_json(text: str) -> "SceneRecipe":
         """The recipe of a text written by `to_json`.
 
         Raises:

@@ -1,11 +1,9 @@
 """The official baseline of DCASE 2026 Task 4 (arXiv:2604.00776): one tagger, one separator, no rules."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -77,7 +75,7 @@ class Baseline:
         stems = Stems(slots.classes, slots.probability, places(slots.classes), found.waveforms)
         return Decision(tags, slots, stems, given=isinstance(self.tag, GivenQueries))
 
-    def with_queries(self, queries: Queries) -> Baseline:
+    def with_queries(self, queries: Queries) -> Self:
         """The same for classes that a user named, in place of what the tagger says."""
         twin = copy.copy(self)
         twin.tag = GivenQueries(queries)

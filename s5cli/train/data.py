@@ -1,7 +1,5 @@
 """Training examples: scenes drawn and rendered on the fly, example i always the same, padded to three slots."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -42,7 +40,7 @@ class Batch:
         """Tagger targets, [b, s], silence where unused."""
         return self.classes.where(self.classes >= 0, SILENCE_INDEX)
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> "Batch":
         return Batch(self.mixture.to(device), self.targets.to(device), self.classes.to(device))
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,8 +5,6 @@ universal separator whose stems are enrolments, the pretrained networks that lis
 and stay as they are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property

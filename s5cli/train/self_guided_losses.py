@@ -4,8 +4,6 @@ Source: "A Multi-Stage Separation-and-Classification Framework Guided by Complem
 (arXiv:2606.24512) and "Self-Guided Target Sound Extraction …" (arXiv:2509.13741).
 """
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

@@ -3,8 +3,6 @@
 Many settings are replayed by several processes, which share the evidence of the one that started them.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import sys
@@ -63,7 +61,7 @@ class Trials:
         self._tried: dict[bytes, bool] = {}  # whether it was scored
 
     @property
-    def workers(self) -> Workers:
+    def workers(self) -> "Workers":
         """Processes that hold the replay over all that was asked by now."""
         if self._workers is None:
             self._workers = Workers(replay_of(self.system, self.cache, self.data), self.n_workers)
