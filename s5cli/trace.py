@@ -145,15 +145,14 @@ def _query(content: Mapping[str, Any]) -> QueryTrace:
         label=text(content["label"]),
         confidence=number(content["confidence"]),
         slot=whole_or_none(content["slot"]),
-        stages=tuple(_stage(stage) for stage in listed(content["stages"])),
+        stages=tuple(
+            Stage(text(stage["stage"]), numbers(stage["numbers"]), text(stage.get("note", "")))
+            for stage in listed(content["stages"])
+        ),
         dropped_by=text_or_none(content["dropped_by"]),
         reason=text_or_none(content["reason"]),
         reported=whole_or_none(content["reported"]),
     )
-
-
-def _stage(content: Mapping[str, Any]) -> Stage:
-    return Stage(text(content["stage"]), numbers(content["numbers"]), text(content.get("note", "")))
 
 
 # --- values from JSON, of the kind that they should be ----------------------------------------------------------------

@@ -96,6 +96,7 @@ def separate(
     from s5cli.knobs import read_options
     from s5cli.run import pipeline, plan, table
     from s5cli.run.cluster import chosen
+    from s5cli.weights.registry import registry
 
     spread = chosen(cluster, cluster_address, cluster_workers, device)
     options_given = read_options(option or ())
@@ -105,7 +106,9 @@ def separate(
     )
     if csv is not None:
         table.check_place(csv)
-    planned = plan.plan(mixtures, out or _default_out(system), options)
+    if out is None:  # one folder for each system, whatever it was called
+        out = Path(DEFAULT_OUT) / registry().system(system).name
+    planned = plan.plan(mixtures, out, options)
     systems = [
         api.load(
             system,
@@ -132,10 +135,3 @@ def separate(
         display.print_json(planned.out_dir, result)
     display.summarize(planned.out_dir, result)
     result.raise_failed()
-
-
-def _default_out(system: str) -> Path:
-    """One folder for each system, whatever it was called."""
-    from s5cli.weights.registry import registry
-
-    return Path(DEFAULT_OUT) / registry().system(system).name

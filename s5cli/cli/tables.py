@@ -63,8 +63,8 @@ def sheet(result: Evaluation, scores: Sequence[Score]) -> Table:
 
 def kinds(result: Evaluation) -> list[tuple[str, Summary]]:
     """Clips by their number of targets, and those without and with same-class sources."""
-    rows = [(f"{group.name} target{'s' * (group.name != '1')}", group.summary) for group in result.by_n_targets]
-    return rows + [(f"{group.name} same class", group.summary) for group in result.by_repeats]
+    rows = [(f"{name} target{'s' * (name != '1')}", found) for name, found in result.by_n_targets.items()]
+    return rows + [(f"{name} same class", found) for name, found in result.by_repeats.items()]
 
 
 def kinds_db(result: Evaluation) -> Table:
@@ -143,13 +143,10 @@ def remarks(result: Evaluation) -> list[str]:
             f"{overall.n_silent_pairs} of {overall.n_pairs} matched pairs are digital silence: "
             "in CAPI-SDRi, but not in the means of SI-SDRi and level"
         )
-    return lines + _confused(result)
-
-
-def _confused(result: Evaluation) -> list[str]:
-    found = result.confusion.most_frequent(MOST_CONFUSED)
-    shown = ", ".join(f"{true} called {given} ({count})" for true, given, count in found)
-    return [f"Most frequent wrong labels: {shown}"] if found else []
+    if found := result.confusion.most_frequent(MOST_CONFUSED):
+        shown = ", ".join(f"{true} called {given} ({count})" for true, given, count in found)
+        lines.append(f"Most frequent wrong labels: {shown}")
+    return lines
 
 
 # --------------------------------------------------------------------------------------------------------- comparisons

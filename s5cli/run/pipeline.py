@@ -291,8 +291,9 @@ def separate_all(job: Job, loaded: LoadedSystem | Sequence[LoadedSystem], watch:
 def _separate_with_threads(results: Results, job: Job, systems: Sequence[LoadedSystem]) -> None:
     read = Channel[list[Read | LongRead | Failure]](AHEAD * len(systems))
     separated = Channel[Outcome](AHEAD * len(systems) * min(job.options.batch_size, len(job.clips)))
-    batches, how = results.todo, _read_options(systems)
-    crew = Crew(read, separated)
+    takes, on_cuda = systems[0], any(system.device.startswith("cuda") for system in systems)
+    how = ReadOptions(takes.channel_order, takes.resample, on_cuda, takes.first_order)
+    batches, crew = results.todo, Crew(read, separated)
 
     def read_ahead() -> None:
         for batch in batches:
@@ -319,11 +320,6 @@ def _separate_with_threads(results: Results, job: Job, systems: Sequence[LoadedS
         for thread in threads:
             thread.join()
         separated.close()
-
-
-def _read_options(systems: Sequence[LoadedSystem]) -> ReadOptions:
-    on_cuda = any(system.device.startswith("cuda") for system in systems)
-    return ReadOptions(systems[0].channel_order, systems[0].resample, on_cuda, systems[0].first_order)
 
 
 def stoppable(loaded: LoadedSystem, crew: Crew) -> LoadedSystem:

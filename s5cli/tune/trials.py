@@ -84,7 +84,9 @@ class Trials:
         found = dict(zip(todo, map(self._checked, self.workers.outcomes(list(todo.values()))), strict=True))
         self._tried.update((key, not outcome.unseen.any()) for key, outcome in found.items())
         answers = [found[key] if key in found else self._known[key] for key in keys]
-        self._remember(found)
+        self._known.update(found)
+        while len(self._known) > MAX_REMEMBERED:
+            self._known.popitem(last=False)
         return answers
 
     def _checked(self, outcome: Outcome) -> Outcome:
@@ -139,11 +141,6 @@ class Trials:
         self._workers = None
         for key in [key for key, outcome in self._known.items() if outcome.unseen.any()]:
             del self._known[key]
-
-    def _remember(self, found: dict[bytes, Outcome]) -> None:
-        self._known.update(found)
-        while len(self._known) > MAX_REMEMBERED:
-            self._known.popitem(last=False)
 
 
 # --- workers ----------------------------------------------------------------------------------------------------------
