@@ -179,18 +179,7 @@ def separate_windows(
 
     try:
         folder = new_folder(stage / name)
-        report = separate_long(
-            clip.path,
-            loaded,
-            clip.window_s,
-            at_once,
-            options.labels,
-            folder,
-            options.subtype,
-            options.residual,
-            told,
-            options.file_format,
-        )
+        report = separate_long(clip.path, loaded, clip.window_s, at_once, options, folder, told)
     except InputError as error:
         return Failure(name, str(clip.path), str(error))
     except OutputError as error:
