@@ -45,15 +45,11 @@ def headline(result: Evaluation) -> str:
 def sheet(result: Evaluation, scores: Sequence[Score]) -> Table:
     """A row for each score over all clips, with its interval and what it says."""
     values, intervals = vars(result.overall), result.overall.intervals
-    rows = [
-        (
-            f"{score.name}, {score.unit}",
-            number(values[score.key], digits(score)),
-            bracket(intervals.get(score.key), digits(score)),
-            score.meaning,
-        )
-        for score in scores
-    ]
+    rows = []
+    for score in scores:
+        decimals, interval = digits(score), intervals.get(score.key)
+        cells = number(values[score.key], decimals), bracket(interval, decimals)
+        rows.append((f"{score.name}, {score.unit}", *cells, score.meaning))
     drawn = result.bootstrap
     title = f"Scores of {result.overall.n_clips} clips" + (
         f", with {drawn.level_percent:g} % intervals from {drawn.resamples} resamples of them" * bool(intervals)
@@ -101,17 +97,13 @@ def trivial(result: Evaluation) -> Table:
     """CAPI-SDRi of the stems and of each trivial answer, and how far the stems are above it."""
     own, true, margins = result.own_trivial, result.true_trivial, result.margins
     above = {key: number(found.value_db) + bracket(found.interval, gap=" ") for key, found in margins.items()}
-    rows = [
-        ("these stems", number(result.overall.capi_sdri_db), "", ""),
-        ("always silent", number(own.silent_db), number(true.silent_db), above["over_silent_db"]),
-        (
-            "an all-zero stem per label",
-            number(own.zero_stems_db),
-            number(true.zero_stems_db),
-            above["over_zero_stems_db"],
-        ),
-        ("mixture at its best gain", number(own.mixture_db), number(true.mixture_db), above["over_mixture_db"]),
-    ]
+    answers = (
+        ("always silent", own.silent_db, true.silent_db, "over_silent_db"),
+        ("an all-zero stem per label", own.zero_stems_db, true.zero_stems_db, "over_zero_stems_db"),
+        ("mixture at its best gain", own.mixture_db, true.mixture_db, "over_mixture_db"),
+    )
+    rows = [("these stems", number(result.overall.capi_sdri_db), "", "")]
+    rows += [(name, number(ours), number(theirs), above[key]) for name, ours, theirs, key in answers]
     title = "CAPI-SDRi in dB, beside answers that need no separation"
     return table(title, ("answer", "own labels", "true labels", "stems above it"), rows)
 

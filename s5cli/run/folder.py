@@ -250,15 +250,12 @@ def opened(job: Job, loaded: Sequence[LoadedSystem], watch: Watch = silent) -> I
 
 def _about(job: Job, loaded: Sequence[LoadedSystem]) -> dict[str, Any]:
     """What is recorded of a call and changes no result."""
+    python = platform.python_version()
+    versions = {"s5cli": __version__, "torch": version("torch"), "numpy": np.__version__, "python": python}
     return {
         "batch_size": job.options.batch_size,
         "device": ",".join(system.device for system in loaded),
-        "versions": {
-            "s5cli": __version__,
-            "torch": version("torch"),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions,
         "started": _now(),
     }
 

@@ -166,15 +166,8 @@ def _stem(content: Mapping[str, Any], place: int, clip: str) -> StemReport:
         # so that it stays inside the folder
         raise ValueError(f"its stem {place} is {file!r} of {label!r}")
     confidence, energy_db = number(content["confidence"]), number(content["energy_db"])
-    return StemReport(
-        file,
-        label,
-        whole(content["slot"]),
-        confidence,
-        energy_db,
-        numbers(content["numbers"]),
-        *(None if content.get(end) is None else number(content[end]) for end in ("onset_s", "offset_s")),
-    )
+    ends = (None if content.get(end) is None else number(content[end]) for end in ("onset_s", "offset_s"))
+    return StemReport(file, label, whole(content["slot"]), confidence, energy_db, numbers(content["numbers"]), *ends)
 
 
 # --- what is told while clips are separated ---------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from s5cli.run.sounding import blocks_of, sounding_s
 from s5cli.run.spans import Recording, StemFile, survey
 from s5cli.run.stitch import Evidence, Windows
 from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene, Stem, Subtype
-from s5cli.trace import ClipTrace
+from s5cli.trace import ClipTrace, QueryTrace
 
 
 def separate_long(
@@ -210,7 +210,8 @@ class Tracks:
         for number, stem, direction in zip(numbers, window.stems, towards, strict=True):
             self.all[number].note(stem, direction)
         self._mixture_energy += _energy(self._windows.say(window.index, window.mixture[0]))
-        return _renumbered(window.trace, numbers)
+        queries = tuple(_renumbered(query, numbers) for query in window.trace.queries)
+        return replace(window.trace, queries=queries)
 
     def _joined(self, window: Window, audio: Sequence[Samples], towards: Sequence[Floats]) -> list[int]:
         """The number of each stem's track, after those that are new have begun."""
@@ -276,12 +277,6 @@ class Tracks:
                 file.path.with_suffix(".flac").unlink(missing_ok=True)
 
 
-def _renumbered(trace: ClipTrace, numbers: Sequence[int]) -> ClipTrace:
-    """Reported queries under the numbers of their tracks instead of their places in the window."""
-    return ClipTrace(
-        tuple(
-            query if query.reported is None else replace(query, reported=numbers[query.reported])
-            for query in trace.queries
-        ),
-        trace.silence,
-    )
+def _renumbered(query: QueryTrace, numbers: Sequence[int]) -> QueryTrace:
+    """If it is reported, under the number of its track instead of its place in the window."""
+    return query if query.reported is None else replace(query, reported=numbers[query.reported])

@@ -169,14 +169,9 @@ def differences(
     ends = intervals(found, bootstrap.level_percent)
     moves = _by_clip(ratios_b) - _by_clip(ratios_a)  # [n, k]
     unpaired = (ratios_a.denominator > 0) != (ratios_b.denominator > 0)
+    values = np.stack([spread_a.estimate, spread_b.estimate, found.estimate], axis=1)  # [k, 3]
     return tuple(
-        _difference(
-            score,
-            (sheet.value(spread_a.estimate[k]), sheet.value(spread_b.estimate[k]), sheet.value(found.estimate[k])),
-            ends[k],
-            moves[:, k],
-            int(unpaired[:, k].sum()),
-        )
+        _difference(score, values[k], ends[k], moves[:, k], int(unpaired[:, k].sum()))
         for k, score in enumerate(scores_a)
     )
 
@@ -196,20 +191,18 @@ def _by_clip(ratios: Ratios) -> Floats:
         return np.asarray(ratios.numerator / ratios.denominator)
 
 
-def _difference(
-    score: Score,
-    values: tuple[float | None, float | None, float | None],
-    interval: Interval | None,
-    moves: Floats,
-    n_unpaired: int,
-) -> Difference:
+def _difference(score: Score, values: Floats, interval: Interval | None, moves: Floats, n_unpaired: int) -> Difference:
+    """`values` [3] are those of both runs and of their difference, `moves` [n] those of the clips."""
+    a, b, difference = map(sheet.value, values)
     paired = moves[np.isfinite(moves)]
     gains = paired * score.better
     return Difference(
         score.key,
         score.name,
         score.unit,
-        *values,
+        a,
+        b,
+        difference,
         interval,
         n_paired=len(paired),
         n_unpaired=n_unpaired,

@@ -104,14 +104,9 @@ class Library:
         if targets := sorted(set(kinds) & set(CLASSES)):
             raise UsageError(f"{other}: {targets[0]} is a target class, not interference; move it to the sound events")
         background = _folder(noise, root / "noise", split)
+        backgrounds = tuple(_recordings(background, background)) if background else ()
         acoustics = rooms or (root / "room_ir" if (root / "room_ir").is_dir() else None)
-        return cls(
-            events,
-            kinds,
-            tuple(_recordings(background, background)) if background else (),
-            find_rooms(acoustics, split) if acoustics else (),
-            split,
-        )
+        return cls(events, kinds, backgrounds, find_rooms(acoustics, split) if acoustics else (), split)
 
     def without(self, fold: Fold) -> Self:
         """All but the sources of a fold."""

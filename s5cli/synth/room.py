@@ -95,20 +95,12 @@ def _table_rooms(folder: Path, split: str) -> list[Room]:
 
 def _openair_rooms(folder: Path, split: str) -> list[Room]:
     rows = _rows(folder / "openair.csv", split) or _rows(folder / "openair" / "openair.csv", split)
-    return [
-        Room(
-            f"openair:{row['room']}",
-            "openair",
-            (
-                Position(
-                    float(row["estimated_azimuth_deg_ccw"]),
-                    float(row["estimated_elevation_deg"]),
-                    _beside(folder / "openair" / split, row["file"]),
-                ),
-            ),
-        )
-        for row in rows
-    ]
+    rooms = []
+    for row in rows:
+        direction_deg = float(row["estimated_azimuth_deg_ccw"]), float(row["estimated_elevation_deg"])
+        place = Position(*direction_deg, _beside(folder / "openair" / split, row["file"]))
+        rooms.append(Room(f"openair:{row['room']}", "openair", (place,)))
+    return rooms
 
 
 def _rows(table: Path, split: str) -> list[dict[str, str]]:

@@ -36,10 +36,8 @@ class Decision:
     def _clip(self, row: int) -> ClipTrace:
         active = self.separated.active[row]
         asked = np.flatnonzero(active).tolist()
-        return ClipTrace(
-            tuple(self._query(row, slot, number) for number, slot in enumerate(asked)),
-            silence=tuple(self.slots.probability[row, ~active].tolist()),
-        )
+        queries = tuple(self._query(row, slot, number) for number, slot in enumerate(asked))
+        return ClipTrace(queries, silence=tuple(self.slots.probability[row, ~active].tolist()))
 
     def _query(self, row: int, slot: int, number: int) -> QueryTrace:
         confidence = float(self.slots.probability[row, slot])
@@ -54,10 +52,7 @@ class Baseline:
     knobs: ClassVar[Mapping[str, Knob]] = {}
     options: ClassVar[Mapping[str, Option]] = {}
     drops: ClassVar[Mapping[str, Drop]] = {}
-    ablation: ClassVar[Sequence[AblationRow]] = (
-        AblationRow("{name}"),
-        AblationRow("true labels", true_labels=True),
-    )
+    ablation: ClassVar[Sequence[AblationRow]] = (AblationRow("{name}"), AblationRow("true labels", true_labels=True))
     window_s: ClassVar[float | None] = 10.0  # of its training; the official program takes any recording whole
 
     def __init__(self, *, tagger: Tagger, separator: Separator, setting: Setting) -> None:

@@ -223,12 +223,9 @@ class _Reader:
             fields["sha256"] = entry["sha256"].lower()
         source = self._source(where, entry.get("source"))
         self._check_url(where, source.get("url"), "sha256" in entry)
-        return FileEntry(
-            name,
-            self.lookup(where, "licence", entry["licence"], licences),
-            path=self._path(where, entry["path"]) if "path" in entry else None,
-            **{**fields, **source},
-        )
+        terms = self.lookup(where, "licence", entry["licence"], licences)
+        path = self._path(where, entry["path"]) if "path" in entry else None
+        return FileEntry(name, terms, path=path, **{**fields, **source})
 
     def part(self, name: str, entry: Any, files: Mapping[str, FileEntry]) -> PartEntry:
         where = f"part.{name}"
