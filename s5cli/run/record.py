@@ -17,7 +17,7 @@ from s5cli.errors import ClipsFailedError, InputError, UsageError, printable
 from s5cli.knobs import Plain
 from s5cli.labels import CLASSES
 from s5cli.scene import Stem
-from s5cli.trace import ClipTrace, Drop, listed, number, number_or_infinity, numbers, read_trace, text, whole
+from s5cli.trace import ClipTrace, Drop, listed, number, number_or_infinity, numbers, optional, read_trace, text, whole
 
 RUN_FILE = "run.json"
 FILE_FORMATS: tuple[FileFormat, ...] = ("wav", "flac")
@@ -166,7 +166,7 @@ def _stem(content: Mapping[str, Any], place: int, clip: str) -> StemReport:
         # so that it stays inside the folder
         raise ValueError(f"its stem {place} is {file!r} of {label!r}")
     confidence, energy_db = number(content["confidence"]), number(content["energy_db"])
-    ends = (None if content.get(end) is None else number(content[end]) for end in ("onset_s", "offset_s"))
+    ends = (optional(number, content.get(end)) for end in ("onset_s", "offset_s"))
     return StemReport(file, label, whole(content["slot"]), confidence, energy_db, numbers(content["numbers"]), *ends)
 
 
@@ -303,7 +303,7 @@ def _about(content: Mapping[str, Any]) -> About:
         weights={text(part): text(sha256) for part, sha256 in fingerprint["weights"].items()},
         knobs={text(name): _knob(value) for name, value in content["knobs"].items()},
         options={text(name): _option(value) for name, value in content["options"].items()},
-        window_s=None if fingerprint["window_s"] is None else number(fingerprint["window_s"]),
+        window_s=optional(number, fingerprint["window_s"]),
         labels=tuple(text(label) for label in listed(fingerprint["labels"])),
         drops={
             text(rule): Drop(text(told["title"]), told["flagged"] is True) for rule, told in content["drops"].items()
