@@ -149,9 +149,8 @@ def _check_numbers(files: Sequence[SourceFile]) -> None:
 def _files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    return sorted(
-        (path for path in folder.iterdir() if is_audio(path, suffixes) and path.is_file()), key=lambda path: path.name
-    )
+    found = (path for path in folder.iterdir() if is_audio(path, suffixes) and path.is_file())
+    return sorted(found, key=lambda path: path.name)
 
 
 def are_numbered(paths: Iterable[Path]) -> bool:

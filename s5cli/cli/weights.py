@@ -42,9 +42,8 @@ def verify(
 
     known = registry()
     rows = [verify_row(known.file(name)) for name in names or known.files]
-    print_json(rows) if json else print_rows(
-        ("file", "status", "sha256"), [(r.file, r.status, r.sha256 or "-") for r in rows]
-    )
+    cells = [(row.file, row.status, row.sha256 or "-") for row in rows]
+    print_json(rows) if json else print_rows(("file", "status", "sha256"), cells)
     if any(row.status == "changed" for row in rows):
         raise typer.Exit(1)
 

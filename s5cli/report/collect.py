@@ -71,9 +71,8 @@ def read_run(folder: Path, reference: Path | None = None, soundscapes: Path | No
 
 def _recorded(run: RunFolder) -> dict[str, Path]:
     """Where the run says that it found the mixtures."""
-    files = {failure.name: failure.file for failure in run.failed} | {
-        clip.name: clip.file for clip in run.clips.values()
-    }
+    files = {failure.name: failure.file for failure in run.failed}
+    files |= {clip.name: clip.file for clip in run.clips.values()}
     return {name: Path(file) for name, file in files.items() if file}
 
 

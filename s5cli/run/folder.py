@@ -318,8 +318,7 @@ def _write_staged(clip: Separated, folder: Path, options: Options) -> tuple[str,
         with writing(folder):
             (folder / STAGES / stage).mkdir(parents=True, exist_ok=True)
         for number, stem in enumerate(stems):
-            files.append(
-                f"{STAGES}/{stage}/{official.stem_file_name(clip.name, number, stem.label, options.file_format)}"
-            )
+            file = official.stem_file_name(clip.name, number, stem.label, options.file_format)
+            files.append(f"{STAGES}/{stage}/{file}")
             write_stem(folder / files[-1], stem.audio, options.subtype)
     return tuple(files)

@@ -242,9 +242,8 @@ def residual(stems: Sequence[Stem], mixture: Scene) -> Tensor:
 
 def _energies_db(stems: Sequence[Stem], mixture: Scene) -> tuple[float, ...]:
     """Of each stem, relative to mixture channel 0."""
-    whole, *powers = [
-        audio.double().square().mean().item() for audio in (mixture.audio[0], *(stem.audio for stem in stems))
-    ]
+    sounds = [mixture.audio[0], *(stem.audio for stem in stems)]
+    whole, *powers = [audio.double().square().mean().item() for audio in sounds]
     return tuple(energy_db(np.array([powers]), np.array([whole]))[0].tolist())
 
 

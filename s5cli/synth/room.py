@@ -158,10 +158,8 @@ def _sofa_directions_deg(sofa: Any) -> Floats:
     points = np.asarray(source[()], dtype=np.float64).reshape(-1, 3)
     if source.attrs.get("Type", "spherical") in ("spherical", b"spherical"):
         return points[:, :2]
-    listener = np.asarray(
-        sofa["ListenerPosition"][()] if "ListenerPosition" in sofa else np.zeros((1, 3)), dtype=np.float64
-    )
-    return simulate.directions_deg(points - listener.reshape(-1, 3))
+    listener = sofa["ListenerPosition"][()] if "ListenerPosition" in sofa else np.zeros(3)
+    return simulate.directions_deg(points - np.asarray(listener, dtype=np.float64).reshape(-1, 3))
 
 
 def _sofa(file: Path) -> Any:

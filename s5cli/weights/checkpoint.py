@@ -23,6 +23,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from s5cli.errors import WeightsError, nearest
+from s5cli.official import some_of
 from s5cli.weights import places
 from s5cli.weights.unpickle import Parameter, TensorPlan, read_pickle
 
@@ -268,7 +269,9 @@ def match(network_class: Any, checkpoint: Checkpoint, given: Mapping[str, Any]) 
     if found != config:
         config, own = found, blank(network_class, found, checkpoint.path).state_dict()
     state = without_constants(state, own, getattr(network_class, "stored_constants", ()))
-    _refuse(mismatches(state, own), network_class, checkpoint.path)
+    if wrong := mismatches(state, own):
+        listed = some_of(wrong, MOST_KEYS)
+        raise WeightsError(f"{checkpoint.path} does not hold the weights of {network_class.__name__}: {listed}")
     return config, state
 
 
@@ -362,13 +365,6 @@ def _config_from_state(network_class: Any, state: Mapping[str, Tensor], config: 
         return network_class.config_from_state(state, config) if hasattr(network_class, "config_from_state") else config
     except KeyError:  # of another network: the match says so by name
         return config
-
-
-def _refuse(wrong: list[str], network_class: Any, path: Path) -> None:
-    if wrong:
-        more = f" and {len(wrong) - MOST_KEYS} more" if len(wrong) > MOST_KEYS else ""
-        listed = ", ".join(wrong[:MOST_KEYS])
-        raise WeightsError(f"{path} does not hold the weights of {network_class.__name__}: {listed}{more}")
 
 
 # --- the local copy --------------------------------------------------------------------------------------------------
