@@ -100,9 +100,8 @@ def soundscapes(folder: Path, suffixes: Collection[str] = WAV) -> dict[str, Path
     paths: dict[str, Path] = {}
     for path in _files(folder, suffixes):
         if path.stem in paths:
-            raise UsageError(
-                f"{paths[path.stem].name} and {path.name} in {folder} have the same name; keep one of them"
-            )
+            both = f"{paths[path.stem].name} and {path.name}"
+            raise UsageError(f"{both} in {folder} have the same name; keep one of them")
         paths[path.stem] = path
     return dict(sorted(paths.items()))
 

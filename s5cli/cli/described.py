@@ -32,9 +32,8 @@ def print_cost(entry: SystemEntry, as_json: bool) -> None:
         for role, one in found.by_role.items()
     ]
     print_rows(("role", "part", "calls", "multiply-adds of one", "memory at its highest"), rows)
-    print(
-        f"{entry.name}: {found.multiply_adds / 1e9:.1f} G multiply-adds for a clip of 10 s, {amount(found.peak_bytes)}"
-    )
+    work = f"{found.multiply_adds / 1e9:.1f} G multiply-adds for a clip of 10 s"
+    print(f"{entry.name}: {work}, {amount(found.peak_bytes)}")
 
 
 # --- every system -----------------------------------------------------------------------------------------------------

@@ -101,9 +101,8 @@ def separate(
     spread = chosen(cluster, cluster_address, cluster_workers, device)
     options_given = read_options(option or ())
     window_s = plan.parse_window(window)
-    options = plan.Options(
-        plan.parse_labels(labels), batch_size, subtype, window_s, restart, verify, residual, file_format
-    )
+    named = plan.parse_labels(labels)
+    options = plan.Options(named, batch_size, subtype, window_s, restart, verify, residual, file_format)
     if csv is not None:
         table.check_place(csv)
     if out is None:  # one folder for each system, whatever it was called
@@ -111,22 +110,12 @@ def separate(
     planned = plan.plan(mixtures, out, options)
     systems = [
         api.load(
-            system,
-            one.strip(),
-            thresholds,
-            channel_order=channel_order,
-            resample=resample,
-            first_order=first_order,
-            offline=offline,
-            accept_licence=accept_licence,
-            force_thresholds=force_thresholds,
-            options=options_given,
-            precision=precision,
-            engine=engine,
-            compile=compiled,
+            system, one.strip(), thresholds, channel_order=channel_order, resample=resample, first_order=first_order,
+            offline=offline, accept_licence=accept_licence, force_thresholds=force_thresholds, options=options_given,
+            precision=precision, engine=engine, compile=compiled,
         )
         for one in (device if spread is None else "cpu").split(",")
-    ]
+    ]  # fmt: skip
     with Display(len(planned.clips), explain, as_json, quiet) as display:
         result = (spread or pipeline).separate_all(planned, systems, display.show)
     if csv is not None:

@@ -96,9 +96,8 @@ class Library:
         events = _by_label(_events_folder(root, split))
         for label in events:
             if label not in CLASSES:
-                raise UsageError(
-                    f"{root}: {label!r} is none of the 18 classes{nearest(label, CLASSES)}; rename or move it"
-                )
+                hint = nearest(label, CLASSES)
+                raise UsageError(f"{root}: {label!r} is none of the 18 classes{hint}; rename or move it")
         other = _folder(interference, root / "interference", split)
         kinds = _by_label(other) if other else {}
         if targets := sorted(set(kinds) & set(CLASSES)):

@@ -77,9 +77,8 @@ def find_rooms(folder: Path, split: str) -> tuple[Room, ...]:
     sofa_files = sorted((folder / split).glob("*.sofa")) or sorted(folder.glob("*.sofa"))
     rooms = (*_table_rooms(folder, split), *_openair_rooms(folder, split), *map(_sofa_room, sofa_files))
     if not rooms:
-        raise UsageError(
-            f"no rooms of split {split!r} in {folder}: expected {split}/*.sofa, *.sofa, room_ir.csv or openair.csv"
-        )
+        wanted = f"{split}/*.sofa, *.sofa, room_ir.csv or openair.csv"
+        raise UsageError(f"no rooms of split {split!r} in {folder}: expected {wanted}")
     return rooms
 
 

@@ -163,9 +163,8 @@ class Run:
         with self.fabric.autocast():
             loss = self.task.loss(self.recipe, self.network, batch)
         if not torch.isfinite(loss):
-            raise S5Error(
-                f"training {self.recipe.name}: loss is {loss.item()} at step {self.done_steps}; lower the learning rate"
-            )
+            what = f"loss is {loss.item()} at step {self.done_steps}"
+            raise S5Error(f"training {self.recipe.name}: {what}; lower the learning rate")
         self.fabric.backward(loss)
         self.fabric.clip_gradients(self.network, self.optimiser, max_norm=s.clip_norm)
         self.optimiser.step()

@@ -335,28 +335,23 @@ def _without_numbers(network_class: Any, config: Any, path: Path) -> nn.Module:
 
 
 def _config(network_class: Any, values: Mapping[str, Any], path: Path) -> Any:
-    known = {field.name for field in dataclasses.fields(network_class.Config)}
+    known, name = {field.name for field in dataclasses.fields(network_class.Config)}, network_class.__name__
     for key in values:
         if key not in known:
-            raise WeightsError(
-                f"{path}: its configuration has {key!r}, {network_class.__name__} has not{nearest(key, known)}"
-            )
+            raise WeightsError(f"{path}: its configuration has {key!r}, {name} has not{nearest(key, known)}")
     tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     try:
         return network_class.Config(**tuples)
     except (TypeError, ValueError) as error:
-        raise WeightsError(
-            f"{path}: its configuration is not one of {network_class.__name__} ({_reason(error)})"
-        ) from error
+        raise WeightsError(f"{path}: its configuration is not one of {name} ({_reason(error)})") from error
 
 
 def _construct(network_class: Any, config: Any, path: Path) -> nn.Module:
     try:
         network: nn.Module = network_class(config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:  # what torch says of impossible sizes
-        raise WeightsError(
-            f"{path}: no {network_class.__name__} can be built from {str(config)[:300]} ({_reason(error)})"
-        ) from error
+        what = f"no {network_class.__name__} can be built from {str(config)[:300]}"
+        raise WeightsError(f"{path}: {what} ({_reason(error)})") from error
     return network
 
 

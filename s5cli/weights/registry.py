@@ -157,9 +157,8 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
         raise WeightsError(f"{path} cannot be read ({error}); repair it, or delete it if it is your own") from error
     for kind, entries in tables.items():
         if kind not in KINDS or not isinstance(entries, dict):
-            raise WeightsError(
-                f"{path}: unknown table [{kind}]; a registry has {', '.join(f'[{k}.NAME]' for k in KINDS)}"
-            )
+            known = ", ".join(f"[{one}.NAME]" for one in KINDS)
+            raise WeightsError(f"{path}: unknown table [{kind}]; a registry has {known}")
     return tables
 
 

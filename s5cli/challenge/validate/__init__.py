@@ -91,9 +91,8 @@ def validate(path: Path, soundscapes: Path, dev_soundscapes: Path | None = None,
         for part in parts:
             _check_part(part, answered, Findings(part.files.where, found.found), progress)
         _check_agreement(parts, found)
-    return Report(
-        path, tuple(part.files.where for part in parts), tuple(_unchecked(parts, answered)), tuple(found.found)
-    )
+    checked = tuple(part.files.where for part in parts)
+    return Report(path, checked, tuple(_unchecked(parts, answered)), tuple(found.found))
 
 
 def _check_part(part: Part, answered: Answered, found: Findings, progress: Progress) -> None:

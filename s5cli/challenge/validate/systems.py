@@ -75,9 +75,8 @@ def _check_results(
     nparams = check_eval(files, answered.mixtures, wavs, found.within(official.EVAL_RESULTS))
     dev = check_dev(files, answered.dev_names, found.within(official.DEV_RESULTS))
     if dev is not None and None not in (nparams, dev.nparams) and nparams != dev.nparams:
-        found.error(
-            "agree", f"nparams is {nparams} in {official.EVAL_RESULTS}, {dev.nparams} in {official.DEV_RESULTS}"
-        )
+        in_eval, in_dev = f"{nparams} in {official.EVAL_RESULTS}", f"{dev.nparams} in {official.DEV_RESULTS}"
+        found.error("agree", f"nparams is {in_eval}, {in_dev}")
     return dev
 
 
