@@ -1,6 +1,7 @@
 """A folder or a zip as one tree of files: listed once, read one bounded file at a time, never extracted."""
 
 import os
+import shutil
 import stat
 import zipfile
 import zlib
@@ -197,12 +198,7 @@ def _add_folder(zipped: zipfile.ZipFile, name: str, folder: Path) -> None:
         info.external_attr = FOLDER_MODE if member in folders else FILE_MODE
         if member in folders:
             zipped.writestr(info, b"")
-        else:
-            _add_file(zipped, info, files[member])
-
-
-def _add_file(zipped: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
-    info.file_size = path.stat().st_size  # so that large members get a 64-bit header
-    with path.open("rb") as source, zipped.open(info, "w") as member:
-        while block := source.read(1 << 20):
-            member.write(block)
+            continue
+        info.file_size = files[member].stat().st_size  # so that large members get a 64-bit header
+        with files[member].open("rb") as source, zipped.open(info, "w") as target:
+            shutil.copyfileobj(source, target, 1 << 20)

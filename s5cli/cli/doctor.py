@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from s5cli.errors import printable
+from s5cli.errors import WeightsError, printable
 
 
 def doctor(as_json: Annotated[bool, Option("--json", help="Print JSON to stdout.")] = False) -> None:
@@ -143,8 +143,6 @@ def _size_mib(folder: Path) -> float:
 
 def _or_problem(told: Callable[[], Mapping[str, str]]) -> Mapping[str, str]:
     """What is told, or why nothing can be."""
-    from s5cli.errors import WeightsError
-
     try:
         return told()
     except WeightsError as error:

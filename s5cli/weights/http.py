@@ -199,17 +199,13 @@ def _with_progress(response: HTTPResponse, name: str, reply: _Reply) -> Iterator
     with tqdm(
         total=reply.total, initial=reply.start, desc=name, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr
     ) as bar:
-        for block in _blocks(response):
+        while block := _block(response):
             yield block
             bar.update(len(block))
 
 
-def _blocks(response: HTTPResponse) -> Iterator[bytes]:
-    while True:
-        try:
-            block = response.read(BLOCK_BYTES)
-        except (OSError, HTTPException) as error:
-            raise _CutError(f"the connection was cut ({error})") from error
-        if not block:
-            return
-        yield block
+def _block(response: HTTPResponse) -> bytes:
+    try:
+        return response.read(BLOCK_BYTES)
+    except (OSError, HTTPException) as error:
+        raise _CutError(f"the connection was cut ({error})") from error
