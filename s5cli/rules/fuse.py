@@ -1,5 +1,6 @@
-"""Steps 1 and 2 of the tagging-driven system: what each tagger's tracks propose, and how two taggers' proposals become at
-most three queries (Jeong & Kim 2026, "Propose" and "Fuse").
+"""Steps 1 and 2 of the tagging-driven system (Jeong & Kim 2026, "Propose" and "Fuse").
+
+What each tagger's tracks propose, and how two taggers' proposals become at most three queries.
 
 What does not depend on any knob (`propose`, `pair`) is separate from what does (`rank`).
 """

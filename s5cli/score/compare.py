@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from s5cli.dataset import DataSet, open_dataset, read_stems, recorded
+from s5cli.dataset import open_dataset, read_stems, recorded
 from s5cli.errors import InputError
 from s5cli.scene import Floats
 from s5cli.score import metric, sheet
@@ -113,7 +113,9 @@ def compare(
         InputError: what `evaluate` raises; runs that cover different clips; with `common`, no clip that both cover.
     """
     data = open_dataset(reference, soundscapes)
-    in_a, in_b = (_covered(run, data) for run in (run_a, run_b))
+    for run in (run_a, run_b):
+        read_stems(run, data)  # which complains of a folder that is no run
+    in_a, in_b = (recorded(run, data.mixtures) for run in (run_a, run_b))
     names = [name for name in data.mixtures if name in in_a & in_b]
     _check_coverage(run_a, run_b, (len(in_a - in_b), len(in_b - in_a), len(names)), common)
     a, b = (score_files(run, data, names, progress) for run in (run_a, run_b))
@@ -126,11 +128,6 @@ def compare(
         n_only_b=len(in_b - in_a),
         bootstrap=bootstrap,
     )
-
-
-def _covered(run: Path, data: DataSet) -> set[str]:
-    read_stems(run, data)  # which complains of a folder that is no run
-    return recorded(run, data.mixtures)
 
 
 def _check_coverage(run_a: Path, run_b: Path, counts: tuple[int, int, int], common: bool) -> None:

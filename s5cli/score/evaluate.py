@@ -130,6 +130,7 @@ def evaluation(clips: Sequence[ClipResult], bootstrap: Bootstrap = DEFAULT) -> E
     products = [clip.products for clip in clips]
     overall = summary(clips, bootstrap)
     own_trivial = metric.trivial_scores(products, [clip.est_labels for clip in clips])
+    above = sheet.measure((*sheet.margin_scores(own_trivial), sheet.best_margin(own_trivial)), clips, bootstrap)
     return Evaluation(
         clips=tuple(clips),
         overall=overall,
@@ -138,7 +139,7 @@ def evaluation(clips: Sequence[ClipResult], bootstrap: Bootstrap = DEFAULT) -> E
         by_n_targets=_by_n_targets(clips, bootstrap),
         by_repeats=_by_repeats(clips, bootstrap),
         classes=_by_class(clips, bootstrap),
-        margins=_margins(clips, own_trivial, bootstrap),
+        margins={key: Margin(value, above.intervals.get(key)) for key, value in above.values.items()},
         confusion=confusion([clip.sources for clip in clips]),
         bootstrap=bootstrap,
     )
@@ -155,11 +156,6 @@ def _by_repeats(clips: Sequence[ClipResult], bootstrap: Bootstrap) -> dict[str, 
     apart = [clip for clip in clips if clip.ref_labels and not clip.repeats_a_class]
     repeated = [clip for clip in clips if clip.repeats_a_class]
     return {"without": summary(apart, bootstrap), "with": summary(repeated, bootstrap)}
-
-
-def _margins(clips: Sequence[ClipResult], trivial: metric.TrivialScores, bootstrap: Bootstrap) -> dict[str, Margin]:
-    found = sheet.measure((*sheet.margin_scores(trivial), sheet.best_margin(trivial)), clips, bootstrap)
-    return {key: Margin(value, found.intervals.get(key)) for key, value in found.values.items()}
 
 
 def _by_class(clips: Sequence[ClipResult], bootstrap: Bootstrap) -> tuple[ClassResult, ...]:

@@ -245,15 +245,12 @@ class _Scene:
         start = self._start(max(take.at + take.n_samples for take in takes))
         if start is None:
             return False
-        snr_db, place = self._snr_db(role), self.room.positions[position]
+        s, place = self.settings, self.room.positions[position]
+        snr_db = float(self.rng.uniform(*(s.foreground_snr_db if role == "foreground" else s.interference_snr_db)))
         direction_deg = (place.azimuth_deg + yaw_deg + 180) % 360 - 180, place.elevation_deg
         self.events.append(Event(role, label, takes, start, snr_db, position, yaw_deg, *direction_deg))
         self.used |= sources
         return True
-
-    def _snr_db(self, role: Role) -> float:
-        s = self.settings
-        return float(self.rng.uniform(*(s.foreground_snr_db if role == "foreground" else s.interference_snr_db)))
 
     def _places(self, rivals: list[Event]) -> list[tuple[int, float]]:
         """Positions, each with a yaw, that are far enough from the rivals; unoccupied ones if there are any."""

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -265,7 +266,10 @@ def match(network_class: Any, checkpoint: Checkpoint, given: Mapping[str, Any]) 
     config = _config(network_class, dict(given) or checkpoint.config, checkpoint.path)
     renamed, own = getattr(network_class, "renamed", dict), blank(network_class, config, checkpoint.path).state_dict()
     state = strip_prefix(renamed(checkpoint.tensors), own)
-    found = _config_from_state(network_class, state, config)
+    found = config
+    if hasattr(network_class, "config_from_state"):
+        with suppress(KeyError):  # of another network: the match says so by name
+            found = network_class.config_from_state(state, config)
     if found != config:
         config, own = found, blank(network_class, found, checkpoint.path).state_dict()
     state = without_constants(state, own, getattr(network_class, "stored_constants", ()))
@@ -353,13 +357,6 @@ def _construct(network_class: Any, config: Any, path: Path) -> nn.Module:
         what = f"no {network_class.__name__} can be built from {str(config)[:300]}"
         raise WeightsError(f"{path}: {what} ({_reason(error)})") from error
     return network
-
-
-def _config_from_state(network_class: Any, state: Mapping[str, Tensor], config: Any) -> Any:
-    try:
-        return network_class.config_from_state(state, config) if hasattr(network_class, "config_from_state") else config
-    except KeyError:  # of another network: the match says so by name
-        return config
 
 
 # --- the local copy --------------------------------------------------------------------------------------------------

@@ -121,7 +121,9 @@ class Partial:
 
     def _receive(self, url: str, size_bytes: int | None, shown: bool) -> None:
         """One connection: from where the partial file ends to the end of the file."""
-        with _open(url, self._range()) as response:
+        known = self.validator  # the rest is asked for, provided that the file is still the same version
+        rest = {"Range": f"bytes={self.size}-", "If-Range": known} if self.size and known else {}
+        with _open(url, rest) as response:
             reply = _reply(response)
             if reply.start and (reply.start != self.size or reply.validator != self.validator):
                 self.forget()
@@ -140,11 +142,6 @@ class Partial:
                     file.write(block)
         if reply.total is not None and self.size < reply.total:
             raise _CutError(f"the connection was cut after {self.size} of {reply.total} bytes")
-
-    def _range(self) -> dict[str, str]:
-        """Headers that ask for the rest, provided that the file is still the same version."""
-        validator = self.validator
-        return {"Range": f"bytes={self.size}-", "If-Range": validator} if self.size and validator else {}
 
     @property
     def validator(self) -> str | None:
