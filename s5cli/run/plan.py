@@ -1,5 +1,7 @@
 """What is to be separated and where it goes: every check that needs neither networks nor audio."""
 
+from __future__ import annotations
+
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
