@@ -24,13 +24,7 @@ def separate(
     ],
     out: Annotated[
         Path | None,
-        OUTPUT(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="Folder for stems, JSON and run.json; else separated/<system>.",
-            show_default=False,
-        ),
+        OUTPUT("--out", "-o", metavar="DIR", help="Folder for stems, JSON and run.json; else separated/<system>."),
     ] = None,
     subtype: Annotated[Literal["PCM_16", "PCM_24", "FLOAT"], OUTPUT(help="Sample format of stems.")] = "PCM_16",
     file_format: Annotated[Literal["wav", "flac"], OUTPUT("--format", help="Of stems; submissions take wav.")] = "wav",

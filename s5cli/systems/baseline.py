@@ -56,9 +56,7 @@ class Baseline:
     window_s: ClassVar[float | None] = 10.0  # of its training; the official program takes any recording whole
 
     def __init__(self, *, tagger: Tagger, separator: Separator, setting: Setting) -> None:
-        self.tagger = tagger
-        self.separator = separator
-        self.setting = setting
+        self.tagger, self.separator, self.setting = tagger, separator, setting
         self.nparams = tagger.nparams + separator.nparams
         self.tag: Tag | GivenQueries = Tag(tagger)
         self.separate = Separate(separator)

@@ -71,11 +71,8 @@ class TaggingDriven:
         separator_b: Separator | None = None,
         setting: Setting,
     ) -> None:
-        self.tagger_1ch = tagger_1ch
-        self.tagger_4ch = tagger_4ch
-        self.separator_a = separator_a
-        self.separator_b = separator_b
-        self.setting = setting
+        self.tagger_1ch, self.tagger_4ch, self.setting = tagger_1ch, tagger_4ch, setting
+        self.separator_a, self.separator_b = separator_a, separator_b
         of_b = separator_b.nparams if separator_b is not None else 0
         self.nparams = tagger_1ch.nparams + tagger_4ch.nparams + separator_a.nparams + of_b
         self.tag: TagTwice | GivenQueries = TagTwice(tagger_4ch, tagger_1ch)
