@@ -101,8 +101,9 @@ def separate(path: Path, answer: Answer, window_s: float = 1, **given: object) -
     out = path.parent / "out"
     out.mkdir(exist_ok=True)
     takes = {name: given.pop(name) for name in ("resample", "channel_order") if name in given}
+    stage = given.pop("stage", out)
     loaded, options = LoadedSystem("answering", Answering(answer), "cpu", **takes), Options(**{"batch_size": 2} | given)
-    return separate_long(path, loaded, window_s, options.batch_size, options, out)
+    return separate_long(path, loaded, window_s, options.batch_size, options, stage)
 
 
 def stems_of(path: Path, result: ClipReport) -> list[np.ndarray]:
