@@ -134,15 +134,11 @@ def read_sources(
             "sources are named <soundscape>_<number>_<Class> with one of the 18 classes"
         )
     for files in sources.values():
-        _check_numbers(files)
+        seen: dict[int, Path] = {}
+        for file in files:
+            if file.number is not None and (other := seen.setdefault(file.number, file.path)) != file.path:
+                raise InputError(f"{other} and {file.path.name} have one number; remove the one that is not meant")
     return {name: tuple(files) for name, files in sources.items()}
-
-
-def _check_numbers(files: Sequence[SourceFile]) -> None:
-    seen: dict[int, Path] = {}
-    for file in files:
-        if file.number is not None and (other := seen.setdefault(file.number, file.path)) != file.path:
-            raise InputError(f"{other} and {file.path.name} have one number; remove the one that is not meant")
 
 
 def _files(folder: Path, suffixes: Collection[str]) -> list[Path]:

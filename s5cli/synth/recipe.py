@@ -18,8 +18,6 @@ from s5cli.synth.room import Room, first_simulated_room, simulated_room
 from s5cli.synth.schedule import allowed_starts
 from s5cli.synth.settings import SceneSettings
 
-__all__ = ["Background", "Event", "SceneRecipe", "SceneSettings", "Take", "draw"]
-
 VERSION = 1
 Role = Literal["foreground", "interference"]
 T = TypeVar("T")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from s5cli.adapters.slots import label_vectors
 from s5cli.errors import UsageError, nearest
 from s5cli.labels import N_CLASSES, N_SLOTS
+from s5cli.nn.arcface import energy
 from s5cli.nn.class_decoder import Said
 from s5cli.nn.deft import Separated
 from s5cli.synth.library import Library
@@ -287,14 +288,12 @@ class StemClassifier(Extraction):
     """Classes of stems that a universal separator made, and an energy for those of none."""
 
     calls: Sequence[str] = ()
-    needs = ("separator",)
 
     def answers(self, network: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits [b s, k] and classes [b s]."""
         stems, _, classes = self.clues(batch)
-        heard = (
-            listened(self.given["semantic"], stems, batch.mixture) if "semantic" in self.given else stems.flatten(0, 1)
-        )
+        listener = self.given.get("semantic")
+        heard = listened(listener, stems, batch.mixture) if listener else stems.flatten(0, 1)
         return network(heard).float(), classes.flatten()
 
     def loss(self, recipe: Recipe, network: Any, batch: Batch) -> Tensor:
@@ -304,8 +303,6 @@ class StemClassifier(Extraction):
         return loss + o.energy * energy_loss(logits, classes) if o.energy else loss
 
     def validate(self, network: Any, scenes: Sequence[Batch]) -> Validation:
-        from s5cli.nn.arcface import energy
-
         seen = Seen()
         for batch in scenes:
             logits, classes = self.answers(network, batch)

@@ -9,7 +9,8 @@ from s5cli.errors import InputError, UsageError
 from s5cli.scene import RATE_HZ
 from s5cli.synth.foa import angle_deg
 from s5cli.synth.library import Library
-from s5cli.synth.recipe import SceneRecipe, SceneSettings, draw
+from s5cli.synth.recipe import SceneRecipe, draw
+from s5cli.synth.settings import SceneSettings
 
 SHORT = SceneSettings(duration_s=4.0, n_foreground=(0, 3))
 N = 1500

@@ -7,8 +7,9 @@ import scipy.signal
 from s5cli.scene import RATE_HZ
 from s5cli.synth.foa import rotated
 from s5cli.synth.library import Library, excerpt
-from s5cli.synth.recipe import Background, Event, SceneRecipe, SceneSettings, Take, draw
+from s5cli.synth.recipe import Background, Event, SceneRecipe, Take, draw
 from s5cli.synth.render import convolve, direct_part, render, shelves
+from s5cli.synth.settings import SceneSettings
 
 SHORT = SceneSettings(duration_s=3.0, n_foreground=(0, 3))
 

@@ -32,8 +32,6 @@ from s5cli.challenge.validate.systems import (
 from s5cli.dataset import EVAL_OUT
 from s5cli.score.evaluate import Progress
 
-__all__ = ["Finding", "Report", "validate"]
-
 TOLD = (*RESULT_FILES, META_SUFFIX)
 """What the parts of a submission say of a system."""
 Kind = Literal["output", "package", "system"]
