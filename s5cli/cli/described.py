@@ -53,11 +53,11 @@ def _described(entry: SystemEntry) -> Table:
 
 def _parameters(entry: SystemEntry) -> int | None:
     """As the official code counts them; None where a network's size is only known from weights that are not there."""
-    counts = [_part_parameters(part) for part in {part.name: part for part in entry.parts.values()}.values()]
+    counts = [part_parameters(part) for part in {part.name: part for part in entry.parts.values()}.values()]
     return None if None in counts else sum(count for count in counts if count is not None)
 
 
-def _part_parameters(part: PartEntry) -> int | None:
+def part_parameters(part: PartEntry) -> int | None:
     """As the registry has it, unless the user gave a file of their own; else of the network.
 
     That is built without memory for its weights; the configuration is the part's own, else what its file carries.
@@ -118,7 +118,7 @@ def _part(part: PartEntry) -> Table:
         "name": part.name,
         "file": part.file.name,
         "state": status(part.file),
-        "parameters": _part_parameters(part),
+        "parameters": part_parameters(part),
         "licence": part.file.licence.title,
     }
 
