@@ -1,4 +1,4 @@
-"""What `s5 systems` says of every system, and of one: as JSON for programs, in columns for people."""
+"""What `s5 systems NAME` says of a system: as JSON for programs, in columns for people."""
 
 import math
 from collections.abc import Iterator
@@ -6,16 +6,15 @@ from dataclasses import asdict
 from typing import Any
 
 from s5cli.cli.rows import print_json, print_rows
-from s5cli.errors import WeightsError
+from s5cli.cli.systems import Table, count, described, part_parameters
 from s5cli.knobs import Knob, Option, finite_or_text, setting
 from s5cli.study.rows import ablation_rows
 from s5cli.system import Streaming
-from s5cli.weights.build import flow_of, network_of
-from s5cli.weights.fetch import locate, status, system_status
+from s5cli.weights.build import flow_of
+from s5cli.weights.fetch import status
 from s5cli.weights.places import amount
 from s5cli.weights.registry import PartEntry, Registry, SystemEntry
 
-Table = dict[str, Any]
 Cells = tuple[str, ...]
 
 
@@ -34,66 +33,6 @@ def print_cost(entry: SystemEntry, as_json: bool) -> None:
     print_rows(("role", "part", "calls", "multiply-adds of one", "memory at its highest"), rows)
     work = f"{found.multiply_adds / 1e9:.1f} G multiply-adds for a clip of 10 s"
     print(f"{entry.name}: {work}, {amount(found.peak_bytes)}")
-
-
-# --- every system -----------------------------------------------------------------------------------------------------
-
-
-def _described(entry: SystemEntry) -> Table:
-    words = {"needs training": "needs training", "missing": "needs download"}
-    return {
-        "name": entry.name,
-        "summary": entry.summary,
-        "source": entry.source,
-        "parts": {role: part.name for role, part in entry.parts.items()},
-        "state": words.get(system_status(entry), "ready"),
-        "parameters": _parameters(entry),
-    }
-
-
-def _parameters(entry: SystemEntry) -> int | None:
-    """As the official code counts them; None where a network's size is only known from weights that are not there."""
-    counts = [part_parameters(part) for part in {part.name: part for part in entry.parts.values()}.values()]
-    return None if None in counts else sum(count for count in counts if count is not None)
-
-
-def part_parameters(part: PartEntry) -> int | None:
-    """As the registry has it, unless the user gave a file of their own; else of the network.
-
-    That is built without memory for its weights; the configuration is the part's own, else what its file carries.
-    """
-    if part.nparams is not None and part.file.path is None:
-        return part.nparams
-    from s5cli.study.cost import blank_network, config_of  # with torch
-
-    if part.file.package and locate(part.file) is None and not part.config:
-        return None
-    try:
-        return int(blank_network(part, network_of(part).Config(**config_of(part))).nparams)
-    except (WeightsError, TypeError, ValueError):  # a listing says what it can
-        return None
-
-
-def print_all(known: Registry, as_json: bool) -> None:
-    """A row for every system, and the aliases."""
-    described = [_described(entry) for entry in known.systems.values()]
-    if as_json:
-        print_json({"systems": described, "aliases": known.aliases})
-        return
-    rows = [
-        (one["name"], one["state"], _count(one["parameters"]), ", ".join(one["parts"].values()), one["source"])
-        for one in described
-    ]
-    print_rows(("system", "state", "parameters", "parts", "source"), rows)
-    for alias, name in known.aliases.items():
-        print(f"{alias} stands for {name}")
-
-
-def _count(parameters: int | None) -> str:
-    return "–" if parameters is None else f"{parameters:,}"
-
-
-# --- one system -------------------------------------------------------------------------------------------------------
 
 
 def _details(entry: SystemEntry, known: Registry) -> Table:
@@ -147,13 +86,13 @@ def _option(option: Option, default: Any) -> Table:
 
 def print_one(entry: SystemEntry, known: Registry, as_json: bool) -> None:
     """All about one system."""
-    found = {**_described(entry), **_details(entry, known)}
+    found = {**described(entry), **_details(entry, known)}
     if as_json:
         print_json(found)
         return
     print(f"{found['name']}: {found['summary']}")
     print(f"source: {found['source']}")
-    print(f"state: {found['state']}, {_count(found['parameters'])} parameters")
+    print(f"state: {found['state']}, {count(found['parameters'])} parameters")
     if found["aliases"]:
         print(f"also called: {', '.join(found['aliases'])}")
     for columns, rows in _tables(found):
@@ -167,7 +106,7 @@ def _tables(found: Table) -> Iterator[tuple[Cells, list[Cells]]]:
     yield (
         ("role", "part", "file", "state", "parameters", "licence"),
         [
-            (role, one["name"], one["file"], one["state"], _count(one["parameters"]), one["licence"])
+            (role, one["name"], one["file"], one["state"], count(one["parameters"]), one["licence"])
             for role, one in found["parts"].items()
         ],
     )
