@@ -43,6 +43,7 @@ def described(entry: SystemEntry) -> Table:
     """What is said of every system."""
     from s5cli.weights.fetch import system_status
 
+    counts = [part_parameters(part) for part in {part.name: part for part in entry.parts.values()}.values()]
     words = {"needs training": "needs training", "missing": "needs download"}
     return {
         "name": entry.name,
@@ -50,20 +51,14 @@ def described(entry: SystemEntry) -> Table:
         "source": entry.source,
         "parts": {role: part.name for role, part in entry.parts.items()},
         "state": words.get(system_status(entry), "ready"),
-        "parameters": _parameters(entry),
+        "parameters": None if None in counts else sum(filter(None, counts)),
     }
 
 
-def _parameters(entry: SystemEntry) -> int | None:
-    """As the official code counts them; None where a network's size is only known from weights that are not there."""
-    counts = [part_parameters(part) for part in {part.name: part for part in entry.parts.values()}.values()]
-    return None if None in counts else sum(count for count in counts if count is not None)
-
-
 def part_parameters(part: PartEntry) -> int | None:
-    """As the registry has it, unless the user gave a file of their own; else of the network.
+    """As the registry has it, unless the user gave a file of their own; else of the network, as official code counts.
 
-    That is built without memory for its weights; the configuration is the part's own, else what its file carries.
+    None where its size is only known from weights that are not there. It is built without memory for its weights; the configuration is the part's own, else what its file carries.
     """
     if part.nparams is not None and part.file.path is None:
         return part.nparams
