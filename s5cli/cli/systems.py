@@ -58,7 +58,8 @@ def described(entry: SystemEntry) -> Table:
 def part_parameters(part: PartEntry) -> int | None:
     """As the registry has it, unless the user gave a file of their own; else of the network, as official code counts.
 
-    None where its size is only known from weights that are not there. It is built without memory for its weights; the configuration is the part's own, else what its file carries.
+    None where its size is only known from weights that are not there. It is built without memory for its weights; the
+    configuration is the part's own, else what its file carries.
     """
     if part.nparams is not None and part.file.path is None:
         return part.nparams
