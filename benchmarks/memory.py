@@ -18,7 +18,7 @@ import soundfile
 import s5cli
 from benchmarks.measure import live_bytes, machine, peak_gb
 from s5cli.api import DEFAULT_SYSTEM
-from s5cli.run import windows
+from s5cli.run import plan, windows
 from s5cli.scene import N_CHANNELS, RATE_HZ
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -52,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "long.wav")
         write_recording(path, round(60 * given.minutes * RATE_HZ))
-        windows.separate_long(path, loaded, 10.0, given.batch_size, (), Path(folder))
+        windows.separate_long(path, loaded, 10.0, given.batch_size, plan.Options(), Path(folder))
     print(f"at the end:{1000 * peak_gb():15.0f}")
 
 

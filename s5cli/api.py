@@ -122,15 +122,13 @@ def _samples(mixture: Any, name: str) -> Samples:
         tensor = mixture.detach().cpu()
         mixture = (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # NumPy knows no bfloat16
     if not isinstance(mixture, np.ndarray):
-        raise InputError(
-            f"{name}: {type(mixture).__name__}, not a path, array or tensor; a list gives several mixtures"
-        )
+        kind = type(mixture).__name__
+        raise InputError(f"{name}: {kind}, not a path, array or tensor; a list gives several mixtures")
     if mixture.dtype.kind != "f":
         raise InputError(f"{name}: samples of type {mixture.dtype}; give floating-point ones, full scale ±1")
     if mixture.ndim == 2 and mixture.shape[1] == N_CHANNELS != mixture.shape[0]:
-        raise InputError(
-            f"{name}: samples {list(mixture.shape)}, as soundfile reads them; give audio.T, which is [4, t]"
-        )
+        shape = list(mixture.shape)
+        raise InputError(f"{name}: samples {shape}, as soundfile reads them; give audio.T, which is [4, t]")
     return mixture.astype(np.float32)
 
 

@@ -1,7 +1,5 @@
 """What a system declares beside its flow: knobs that are searched, options that are chosen, rows of its ablation."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -170,7 +168,7 @@ class Setting:
             return np.broadcast_to(value, classes.shape)
         return value.take(np.maximum(classes, 0).T).T  # in the order that the classes have in memory
 
-    def moved(self, values: Mapping[str, float | Floats]) -> Setting:
+    def moved(self, values: Mapping[str, float | Floats]) -> "Setting":
         """The same with other values for some knobs."""
         return Setting({**self.values, **values}, self.options)
 

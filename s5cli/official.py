@@ -100,9 +100,8 @@ def soundscapes(folder: Path, suffixes: Collection[str] = WAV) -> dict[str, Path
     paths: dict[str, Path] = {}
     for path in _files(folder, suffixes):
         if path.stem in paths:
-            raise UsageError(
-                f"{paths[path.stem].name} and {path.name} in {folder} have the same name; keep one of them"
-            )
+            both = f"{paths[path.stem].name} and {path.name}"
+            raise UsageError(f"{both} in {folder} have the same name; keep one of them")
         paths[path.stem] = path
     return dict(sorted(paths.items()))
 
@@ -135,23 +134,18 @@ def read_sources(
             "sources are named <soundscape>_<number>_<Class> with one of the 18 classes"
         )
     for files in sources.values():
-        _check_numbers(files)
+        seen: dict[int, Path] = {}
+        for file in files:
+            if file.number is not None and (other := seen.setdefault(file.number, file.path)) != file.path:
+                raise InputError(f"{other} and {file.path.name} have one number; remove the one that is not meant")
     return {name: tuple(files) for name, files in sources.items()}
-
-
-def _check_numbers(files: Sequence[SourceFile]) -> None:
-    seen: dict[int, Path] = {}
-    for file in files:
-        if file.number is not None and (other := seen.setdefault(file.number, file.path)) != file.path:
-            raise InputError(f"{other} and {file.path.name} have one number; remove the one that is not meant")
 
 
 def _files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    return sorted(
-        (path for path in folder.iterdir() if is_audio(path, suffixes) and path.is_file()), key=lambda path: path.name
-    )
+    found = (path for path in folder.iterdir() if is_audio(path, suffixes) and path.is_file())
+    return sorted(found, key=lambda path: path.name)
 
 
 def are_numbered(paths: Iterable[Path]) -> bool:

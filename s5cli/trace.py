@@ -6,10 +6,11 @@ without a unit is a probability or a share.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 UNITS = {"_db": "dB", "_s": "s", "_ms": "ms", "_hz": "Hz", "_deg": "°", "_percent": "%"}
 
 
@@ -144,16 +145,15 @@ def _query(content: Mapping[str, Any]) -> QueryTrace:
     return QueryTrace(
         label=text(content["label"]),
         confidence=number(content["confidence"]),
-        slot=whole_or_none(content["slot"]),
-        stages=tuple(_stage(stage) for stage in listed(content["stages"])),
-        dropped_by=text_or_none(content["dropped_by"]),
-        reason=text_or_none(content["reason"]),
-        reported=whole_or_none(content["reported"]),
+        slot=optional(whole, content["slot"]),
+        stages=tuple(
+            Stage(text(stage["stage"]), numbers(stage["numbers"]), text(stage.get("note", "")))
+            for stage in listed(content["stages"])
+        ),
+        dropped_by=optional(text, content["dropped_by"]),
+        reason=optional(text, content["reason"]),
+        reported=optional(whole, content["reported"]),
     )
-
-
-def _stage(content: Mapping[str, Any]) -> Stage:
-    return Stage(text(content["stage"]), numbers(content["numbers"]), text(content.get("note", "")))
 
 
 # --- values from JSON, of the kind that they should be ----------------------------------------------------------------
@@ -188,15 +188,11 @@ def listed(value: Any) -> Sequence[Any]:
     return value
 
 
-def text_or_none(value: Any) -> str | None:
-    return None if value is None else text(value)
-
-
 def whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{value!r} where a whole number should be")
     return value
 
 
-def whole_or_none(value: Any) -> int | None:
-    return None if value is None else whole(value)
+def optional(read: Callable[[Any], T], value: Any) -> T | None:
+    return None if value is None else read(value)

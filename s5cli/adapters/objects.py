@@ -3,8 +3,6 @@
 One clip is one forward pass: an object's feature map takes more memory than its waveform, and is gone when it is named.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Taggers that say what sounds when, and separators that are asked for it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -53,11 +53,11 @@ class SlotSeparator(Adapter):
         return out
 
 
-def label_vectors(classes: Ints) -> Tensor:
+def label_vectors(classes: Ints | Tensor) -> Tensor:
     """What a separator is asked: per slot an 18-wide one-hot vector, zeros where EMPTY. Shapes: [b, s] to [b, s·18].
 
     >>> label_vectors(np.array([[15, 7, -1]])).nonzero()[:, 1]
     tensor([15, 25])
     """
-    wanted = torch.as_tensor(classes)[:, :, None] == torch.arange(N_CLASSES)
-    return wanted.float().flatten(1)
+    asked = torch.as_tensor(classes)[:, :, None]
+    return (asked == torch.arange(N_CLASSES, device=asked.device)).float().flatten(1)

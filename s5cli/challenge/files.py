@@ -1,8 +1,7 @@
 """A folder or a zip as one tree of files: listed once, read one bounded file at a time, never extracted."""
 
-from __future__ import annotations
-
 import os
+import shutil
 import stat
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from s5cli.audio import writable
 from s5cli.errors import InputError, UsageError
@@ -46,7 +46,7 @@ class Files:
             raise InputError(f"{self.sizes_bytes[path]} bytes, more than {most_bytes} make sense here")
         return self._read(self._prefix + path)
 
-    def within(self, folder: str) -> Files:
+    def within(self, folder: str) -> Self:
         """The tree below one of its folders."""
         start = f"{folder}/"
         return replace(
@@ -64,7 +64,7 @@ class Files:
         return sorted(path for path in self.folders if "/" not in path)
 
     @property
-    def inner(self) -> list[Files]:
+    def inner(self) -> list[Self]:
         """The tree below each of its folders."""
         return [self.within(folder) for folder in self.top_folders]
 
@@ -198,12 +198,7 @@ def _add_folder(zipped: zipfile.ZipFile, name: str, folder: Path) -> None:
         info.external_attr = FOLDER_MODE if member in folders else FILE_MODE
         if member in folders:
             zipped.writestr(info, b"")
-        else:
-            _add_file(zipped, info, files[member])
-
-
-def _add_file(zipped: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
-    info.file_size = path.stat().st_size  # so that large members get a 64-bit header
-    with path.open("rb") as source, zipped.open(info, "w") as member:
-        while block := source.read(1 << 20):
-            member.write(block)
+            continue
+        info.file_size = files[member].stat().st_size  # so that large members get a 64-bit header
+        with files[member].open("rb") as source, zipped.open(info, "w") as target:
+            shutil.copyfileobj(source, target, 1 << 20)

@@ -3,11 +3,9 @@
 Source: the output of the official baseline, and the submission rules of sibling tasks of DCASE.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from s5cli.errors import UsageError
 
@@ -48,7 +46,7 @@ class Label:
             raise UsageError(f"index {self.index}; a team submits systems 1 to {MOST_SYSTEMS}")
 
     @classmethod
-    def parse(cls, text: str) -> Label:
+    def parse(cls, text: str) -> Self:
         """Inverse of `str`.
 
         Raises:

@@ -4,8 +4,6 @@ What the program knows is filled in. What only a person knows is marked `TODO`, 
 the file is composed again. `null` is written as `!!null`, as DCASE does; both are the same to a YAML reader.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,7 +67,7 @@ class Node:
     """A key with those below it; a table of keys has no key of its own."""
 
     key: Key | None = None
-    below: dict[str, Node] = field(default_factory=dict)
+    below: dict[str, "Node"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

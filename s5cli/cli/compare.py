@@ -1,6 +1,7 @@
 """`s5 compare`: two runs on the same clips."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -34,15 +35,8 @@ def compare(
     from s5cli.score.bootstrap import Bootstrap
     from s5cli.score.compare import compare as compared
 
-    found = compared(
-        run_a,
-        run_b,
-        reference,
-        soundscapes,
-        common,
-        lambda names: tqdm(names, unit="clip", disable=None),
-        Bootstrap(resamples, seed),
-    )
+    progress = partial(tqdm, unit="clip", disable=None)
+    found = compared(run_a, run_b, reference, soundscapes, common, progress, Bootstrap(resamples, seed))
     if as_json:
         print(json.dumps(found.to_json(top), indent=2))
         return

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from s5cli.errors import printable
+from s5cli.errors import WeightsError, printable
 
 
 def doctor(as_json: Annotated[bool, Option("--json", help="Print JSON to stdout.")] = False) -> None:
@@ -20,7 +20,9 @@ def doctor(as_json: Annotated[bool, Option("--json", help="Print JSON to stdout.
     Versions of torch and ONNX Runtime, devices, memory, disk, extras, folders, weights, accepted licences, threads.
     """
     from s5cli import __version__
+    from s5cli.weights import fetch, licence, places, registry
 
+    folders = {"cache": places.cache_dir(), "data": places.data_dir(), "config": places.config_dir()}
     found: dict[str, Any] = {
         "s5cli": __version__,
         "python": platform.python_version(),
@@ -29,10 +31,10 @@ def doctor(as_json: Annotated[bool, Option("--json", help="Print JSON to stdout.
         "onnxruntime": _onnxruntime(),
         "extras": _extras(),
         "memory_gib": _memory_gib(),
-        "disk_free_gib": _disk_free_gib(),
-        "folders": _folders(),
-        "weights": _or_problem(_weights),
-        "licences_accepted": _or_problem(_licences),
+        "disk_free_gib": {"here": _free_gib(Path()), "cache": _free_gib(folders["cache"])},
+        "folders": {name: {"path": str(at), "size_mib": _size_mib(at)} for name, at in folders.items()},
+        "weights": _or_problem(lambda: {name: fetch.status(file) for name, file in registry.registry().files.items()}),
+        "licences_accepted": _or_problem(licence.accepted),
     }
     found["verdict"] = _verdict(found)
     if as_json:
@@ -111,13 +113,6 @@ def _memory_gib() -> dict[str, float]:
     return {title: round(sizes_kib[name] / 2**20, 1) for title, name in told.items() if name in sizes_kib}
 
 
-def _disk_free_gib() -> dict[str, float]:
-    """Where results go by default, and where downloads go."""
-    from s5cli.weights import places
-
-    return {name: _free_gib(folder) for name, folder in {"here": Path(), "cache": places.cache_dir()}.items()}
-
-
 def _free_gib(folder: Path) -> float:
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if os.path.isdir(each))  # noqa: PTH112
     return round(shutil.disk_usage(there).free / 2**30, 1)
@@ -141,35 +136,13 @@ def _verdict(found: Mapping[str, Any]) -> str:
     return f"verdict: ready; `s5 separate` runs on {', '.join(gpus) or 'the CPU'} with the embedded networks"
 
 
-def _folders() -> dict[str, Any]:
-    from s5cli.weights import places
-
-    folders = {"cache": places.cache_dir(), "data": places.data_dir(), "config": places.config_dir()}
-    return {name: {"path": str(folder), "size_mib": _size_mib(folder)} for name, folder in folders.items()}
-
-
 def _size_mib(folder: Path) -> float:
     sizes = (path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return round(sum(sizes) / 2**20, 1)
 
 
-def _weights() -> dict[str, str]:
-    from s5cli.weights.fetch import status
-    from s5cli.weights.registry import registry
-
-    return {name: status(file) for name, file in registry().files.items()}
-
-
-def _licences() -> dict[str, str]:
-    from s5cli.weights.licence import accepted
-
-    return accepted()
-
-
-def _or_problem(told: Callable[[], dict[str, str]]) -> dict[str, str]:
+def _or_problem(told: Callable[[], Mapping[str, str]]) -> Mapping[str, str]:
     """What is told, or why nothing can be."""
-    from s5cli.errors import WeightsError
-
     try:
         return told()
     except WeightsError as error:

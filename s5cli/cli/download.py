@@ -39,9 +39,8 @@ def download(
     known = registry()
     untrained = fetch.fetch_published(known.system(system).files, known, fetch.Access(offline, accept_licence))
     rows = [file_row(each, known) for each in known.files.values() if each in known.system(system).files]
-    print_json(rows) if json else print_rows(
-        ("file", "status", "path"), [(r.file, r.status, r.path or "-") for r in rows]
-    )
+    found = [(row.file, row.status, row.path or "-") for row in rows]
+    print_json(rows) if json else print_rows(("file", "status", "path"), found)
     if untrained:
         print(needs_training(f"system {entry.name!r}", untrained), file=sys.stderr)
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,13 +43,8 @@ def evaluate(
 
     if plots:
         drawing.prepare(plots)
-    result = score(
-        estimates,
-        reference,
-        soundscapes,
-        lambda names: tqdm(names, unit="clip", disable=None),
-        Bootstrap(resamples, seed),
-    )
+    progress = partial(tqdm, unit="clip", disable=None)
+    result = score(estimates, reference, soundscapes, progress, Bootstrap(resamples, seed))
     _warn_of_unfinished(estimates, [clip.soundscape for clip in result.clips])
     if plots:
         for path in drawing.draw(result, plots, plots_as):
@@ -66,7 +62,5 @@ def _warn_of_unfinished(estimates: Path, names: list[str]) -> None:
 
     missing = len(names) - len(recorded(estimates, names))
     if missing:
-        print(
-            f"warning: {estimates} has no record of {missing} of {len(names)} clips; they count as empty answers",
-            file=sys.stderr,
-        )
+        lacking = f"no record of {missing} of {len(names)} clips; they count as empty answers"
+        print(f"warning: {estimates} has {lacking}", file=sys.stderr)

@@ -52,9 +52,8 @@ def report(
         print(done.folder / "index.html")
         print(f"{len(found.clips)} clips" + "".join(f", {count} {name}" for name, count in done.flag_counts.items()))
     if done.n_without_mixture:
-        print(
-            f"mixtures of {done.n_without_mixture} clips not found; --soundscapes names their folder", file=sys.stderr
-        )
+        lost = f"mixtures of {done.n_without_mixture} clips not found"
+        print(f"{lost}; --soundscapes names their folder", file=sys.stderr)
     if done.troubles:
         shown = "\n  ".join(done.troubles[:20])
         raise ClipsFailedError(f"the report is written, but {len(done.troubles)} sounds are missing:\n  {shown}")

@@ -51,9 +51,7 @@ def wrapped(text: str, width: int | None, indent: int) -> list[str]:
     if width is None:
         return [text]
     most = max(width, indent + LEAST_WIDTH)
-    return textwrap.wrap(
-        text, most, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-    )
+    return textwrap.wrap(text, most, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def terminal_width() -> int | None:

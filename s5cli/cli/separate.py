@@ -24,13 +24,7 @@ def separate(
     ],
     out: Annotated[
         Path | None,
-        OUTPUT(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="Folder for stems, JSON and run.json; else separated/<system>.",
-            show_default=False,
-        ),
+        OUTPUT("--out", "-o", metavar="DIR", help="Folder for stems, JSON and run.json; else separated/<system>."),
     ] = None,
     subtype: Annotated[Literal["PCM_16", "PCM_24", "FLOAT"], OUTPUT(help="Sample format of stems.")] = "PCM_16",
     file_format: Annotated[Literal["wav", "flac"], OUTPUT("--format", help="Of stems; submissions take wav.")] = "wav",
@@ -96,34 +90,26 @@ def separate(
     from s5cli.knobs import read_options
     from s5cli.run import pipeline, plan, table
     from s5cli.run.cluster import chosen
+    from s5cli.weights.registry import registry
 
     spread = chosen(cluster, cluster_address, cluster_workers, device)
     options_given = read_options(option or ())
     window_s = plan.parse_window(window)
-    options = plan.Options(
-        plan.parse_labels(labels), batch_size, subtype, window_s, restart, verify, residual, file_format
-    )
+    named = plan.parse_labels(labels)
+    options = plan.Options(named, batch_size, subtype, window_s, restart, verify, residual, file_format)
     if csv is not None:
         table.check_place(csv)
-    planned = plan.plan(mixtures, out or _default_out(system), options)
+    if out is None:  # one folder for each system, whatever it was called
+        out = Path(DEFAULT_OUT) / registry().system(system).name
+    planned = plan.plan(mixtures, out, options)
     systems = [
         api.load(
-            system,
-            one.strip(),
-            thresholds,
-            channel_order=channel_order,
-            resample=resample,
-            first_order=first_order,
-            offline=offline,
-            accept_licence=accept_licence,
-            force_thresholds=force_thresholds,
-            options=options_given,
-            precision=precision,
-            engine=engine,
-            compile=compiled,
+            system, one.strip(), thresholds, channel_order=channel_order, resample=resample, first_order=first_order,
+            offline=offline, accept_licence=accept_licence, force_thresholds=force_thresholds, options=options_given,
+            precision=precision, engine=engine, compile=compiled,
         )
         for one in (device if spread is None else "cpu").split(",")
-    ]
+    ]  # fmt: skip
     with Display(len(planned.clips), explain, as_json, quiet) as display:
         result = (spread or pipeline).separate_all(planned, systems, display.show)
     if csv is not None:
@@ -132,10 +118,3 @@ def separate(
         display.print_json(planned.out_dir, result)
     display.summarize(planned.out_dir, result)
     result.raise_failed()
-
-
-def _default_out(system: str) -> Path:
-    """One folder for each system, whatever it was called."""
-    from s5cli.weights.registry import registry
-
-    return Path(DEFAULT_OUT) / registry().system(system).name

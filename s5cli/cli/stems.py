@@ -1,7 +1,5 @@
 """What `s5 separate` shows: clips on stdout as they are finished, progress and warnings on stderr."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time
@@ -165,12 +163,8 @@ def _numbers(stem: StemReport) -> dict[str, float]:
 def _print_table(clip: ClipReport) -> None:
     names = list(dict.fromkeys(name for stem in clip.stems for name in _numbers(stem)))
     rows = [
-        (
-            stem.label,
-            *(plain(name, _numbers(stem)[name]) if name in _numbers(stem) else NONE for name in names),
-            stem.file,
-        )
-        for stem in clip.stems
+        (stem.label, *(plain(name, said[name]) if name in said else NONE for name in names), stem.file)
+        for stem, said in zip(clip.stems, map(_numbers, clip.stems), strict=True)
     ]
     print(printable(f"{clip.name} ({clip.duration_s:.1f} s)"))
     print_rows(("class", *(" ".join(titled(name)).strip() for name in names), "file"), rows)

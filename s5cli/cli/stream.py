@@ -49,9 +49,8 @@ def stream(
         raise UsageError(f"s5 stream waits for sound on standard input; {advice}")
     if Path(name).name != name:
         raise UsageError(f"--name {name!r} is no name of a file; give one without a folder")
-    loaded = api.load(
-        system, device, thresholds, channel_order=channel_order, options=read_options(option or ())
-    )  # fmt: skip
+    options = read_options(option or ())
+    loaded = api.load(system, device, thresholds, channel_order=channel_order, options=options)
 
     def tell(line: str) -> None:
         with suppress(OSError):  # nobody reads along any more; the recording goes on

@@ -1,6 +1,7 @@
 """`s5 synth`: mixtures with references, made from recordings."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -62,14 +63,8 @@ def synth(
     library = Library.scan(sources, split, interference=interference, noise=noise, rooms=rooms)
     library = library.only(Fold.parse(fold)) if fold else library
     scenes = read_recipes(from_metadata) if from_metadata else drawn(settings, library, count, seed, name_prefix)
-    written = write_set(
-        scenes,
-        library,
-        out,
-        workers=workers,
-        overwrite=overwrite,
-        progress=lambda done: tqdm(done, total=len(scenes), unit="clip", disable=None),
-    )
+    progress = partial(tqdm, total=len(scenes), unit="clip", disable=None)
+    written = write_set(scenes, library, out, workers=workers, overwrite=overwrite, progress=progress)
     turned_down = sum(scene.level_db is not None and scene.level_db < 0 for scene in written)
     if there := sum(scene.level_db is None for scene in written):
         print(f"note: {there} of {len(written)} mixtures are done already", file=sys.stderr)

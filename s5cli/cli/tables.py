@@ -45,15 +45,11 @@ def headline(result: Evaluation) -> str:
 def sheet(result: Evaluation, scores: Sequence[Score]) -> Table:
     """A row for each score over all clips, with its interval and what it says."""
     values, intervals = vars(result.overall), result.overall.intervals
-    rows = [
-        (
-            f"{score.name}, {score.unit}",
-            number(values[score.key], digits(score)),
-            bracket(intervals.get(score.key), digits(score)),
-            score.meaning,
-        )
-        for score in scores
-    ]
+    rows = []
+    for score in scores:
+        decimals, interval = digits(score), intervals.get(score.key)
+        cells = number(values[score.key], decimals), bracket(interval, decimals)
+        rows.append((f"{score.name}, {score.unit}", *cells, score.meaning))
     drawn = result.bootstrap
     title = f"Scores of {result.overall.n_clips} clips" + (
         f", with {drawn.level_percent:g} % intervals from {drawn.resamples} resamples of them" * bool(intervals)
@@ -63,8 +59,8 @@ def sheet(result: Evaluation, scores: Sequence[Score]) -> Table:
 
 def kinds(result: Evaluation) -> list[tuple[str, Summary]]:
     """Clips by their number of targets, and those without and with same-class sources."""
-    rows = [(f"{group.name} target{'s' * (group.name != '1')}", group.summary) for group in result.by_n_targets]
-    return rows + [(f"{group.name} same class", group.summary) for group in result.by_repeats]
+    rows = [(f"{name} target{'s' * (name != '1')}", found) for name, found in result.by_n_targets.items()]
+    return rows + [(f"{name} same class", found) for name, found in result.by_repeats.items()]
 
 
 def kinds_db(result: Evaluation) -> Table:
@@ -101,17 +97,13 @@ def trivial(result: Evaluation) -> Table:
     """CAPI-SDRi of the stems and of each trivial answer, and how far the stems are above it."""
     own, true, margins = result.own_trivial, result.true_trivial, result.margins
     above = {key: number(found.value_db) + bracket(found.interval, gap=" ") for key, found in margins.items()}
-    rows = [
-        ("these stems", number(result.overall.capi_sdri_db), "", ""),
-        ("always silent", number(own.silent_db), number(true.silent_db), above["over_silent_db"]),
-        (
-            "an all-zero stem per label",
-            number(own.zero_stems_db),
-            number(true.zero_stems_db),
-            above["over_zero_stems_db"],
-        ),
-        ("mixture at its best gain", number(own.mixture_db), number(true.mixture_db), above["over_mixture_db"]),
-    ]
+    answers = (
+        ("always silent", own.silent_db, true.silent_db, "over_silent_db"),
+        ("an all-zero stem per label", own.zero_stems_db, true.zero_stems_db, "over_zero_stems_db"),
+        ("mixture at its best gain", own.mixture_db, true.mixture_db, "over_mixture_db"),
+    )
+    rows = [("these stems", number(result.overall.capi_sdri_db), "", "")]
+    rows += [(name, number(ours), number(theirs), above[key]) for name, ours, theirs, key in answers]
     title = "CAPI-SDRi in dB, beside answers that need no separation"
     return table(title, ("answer", "own labels", "true labels", "stems above it"), rows)
 
@@ -143,13 +135,10 @@ def remarks(result: Evaluation) -> list[str]:
             f"{overall.n_silent_pairs} of {overall.n_pairs} matched pairs are digital silence: "
             "in CAPI-SDRi, but not in the means of SI-SDRi and level"
         )
-    return lines + _confused(result)
-
-
-def _confused(result: Evaluation) -> list[str]:
-    found = result.confusion.most_frequent(MOST_CONFUSED)
-    shown = ", ".join(f"{true} called {given} ({count})" for true, given, count in found)
-    return [f"Most frequent wrong labels: {shown}"] if found else []
+    if found := result.confusion.most_frequent(MOST_CONFUSED):
+        shown = ", ".join(f"{true} called {given} ({count})" for true, given, count in found)
+        lines.append(f"Most frequent wrong labels: {shown}")
+    return lines
 
 
 # --------------------------------------------------------------------------------------------------------- comparisons

@@ -41,6 +41,7 @@ def tune(
     Networks run once for each clip and query list. What they said is kept in the cache, so that an interrupted search
     goes on where it was, and every later one is a matter of minutes. The thresholds go to `s5 separate --thresholds`.
     """
+    from s5cli.audio import write_file
     from s5cli.knobs import read_options
     from s5cli.score.plots import prepare
     from s5cli.tune.plots import draw
@@ -58,7 +59,7 @@ def tune(
     options = Options(device, batch_size, folds, max_new_lists, seed, n_workers, offline, accept_licence, chosen)
     found = search(system, data, cache, options, ProgressLine())
     if out is not None:
-        found.write(out)
+        write_file(out, found.to_toml().encode())
     drawn = draw(found, cache, plots, options, ProgressLine()) if plots is not None else []
     print("\r\033[K" if sys.stderr.isatty() else "", end="", file=sys.stderr)
     for path in drawn:

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
+from s5cli.cli.rows import print_json, print_rows
+
 Json = Annotated[bool, Option("--json", help="Print JSON.")]
 Name = Annotated[str, Argument(help="A file of `s5 weights list`.")]
 
@@ -15,7 +17,6 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Checkpoints
 @app.command("list")
 def list_(json: Json = False) -> None:
     """List all systems and checkpoints with where they stand."""
-    from s5cli.cli.rows import print_json, print_rows
     from s5cli.weights.listing import file_row, system_rows
     from s5cli.weights.registry import registry
 
@@ -36,15 +37,13 @@ def verify(
     json: Json = False,
 ) -> None:
     """Compare checkpoints with the hashes that they must have; exit 1 if one has changed."""
-    from s5cli.cli.rows import print_json, print_rows
     from s5cli.weights.listing import verify_row
     from s5cli.weights.registry import registry
 
     known = registry()
     rows = [verify_row(known.file(name)) for name in names or known.files]
-    print_json(rows) if json else print_rows(
-        ("file", "status", "sha256"), [(r.file, r.status, r.sha256 or "-") for r in rows]
-    )
+    cells = [(row.file, row.status, row.sha256 or "-") for row in rows]
+    print_json(rows) if json else print_rows(("file", "status", "sha256"), cells)
     if any(row.status == "changed" for row in rows):
         raise typer.Exit(1)
 
@@ -55,7 +54,6 @@ def path(
     json: Json = False,
 ) -> None:
     """Print where a checkpoint lies, or the folder of downloads."""
-    from s5cli.cli.rows import print_json
     from s5cli.errors import WeightsError
     from s5cli.weights import fetch, places
     from s5cli.weights.registry import registry

@@ -4,8 +4,6 @@ Source: "Audio Flamingo 3" (arXiv:2507.08128); Whisper (arXiv:2212.04356). Key n
 that its tower loads without a translation table.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -84,12 +82,7 @@ class AFWhisper(Network):
         self.layers = nn.Sequential(*(Layer(config) for _ in range(config.depth)))
         self.layer_norm = nn.LayerNorm(config.width)
         self.register_buffer("window", torch.hann_window(_N_FFT), persistent=False)
-        on_meta = torch.get_default_device().type == "meta"  # only shapes are asked for
-        filters = (
-            torch.empty(config.mels, _N_FFT // 2 + 1)
-            if on_meta
-            else slaney_filterbank(_RATE_HZ, _N_FFT, config.mels, 0.0, _RATE_HZ / 2)
-        )
+        filters = slaney_filterbank(_RATE_HZ, _N_FFT, config.mels, 0.0, _RATE_HZ / 2)
         self.register_buffer("filters", filters, persistent=False)
 
     window: Tensor

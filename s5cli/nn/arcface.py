@@ -3,8 +3,6 @@
 Source: ArcFace (Deng et al., CVPR 2019); energy as a measure of what belongs to no class (Liu et al., NeurIPS 2020).
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

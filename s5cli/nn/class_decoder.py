@@ -8,8 +8,6 @@ Source: DeepASA's ClassNet (arXiv:2509.17247); "Sound Separation and Classificat
 (arXiv:2509.15899), of which no layers are published: fusion, widths and pooling are ours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple

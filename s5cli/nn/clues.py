@@ -4,8 +4,6 @@ Source: "A Multi-Stage Separation-and-Classification Framework Guided by Complem
 (arXiv:2606.24512). What it leaves open is ours: widths, and the residual form h + (γ h + β).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

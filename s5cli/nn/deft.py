@@ -8,8 +8,6 @@ Source: "Self-Guided Target Sound Extraction and Classification Through Universa
 Clues" (arXiv:2509.13741); "A Multi-Stage Separation-and-Classification Framework …" (arXiv:2606.24512).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -6,8 +6,6 @@ frequency and with one along time. Key names are those of the DeepASA family.
 Source: DeFT-Mamba (Lee and Choi, arXiv:2409.12413) as DeepASA (arXiv:2509.17247) has it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -5,8 +5,6 @@ shared by all heads, so that a chunk is a product of one Q × Q matrix with the 
 the paper; key names are those of the package `mamba_ssm`, whose kernel is used on CUDA where it is installed.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from contextlib import nullcontext

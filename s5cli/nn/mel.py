@@ -26,6 +26,8 @@ def slaney_filterbank(rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high
     >>> slaney_filterbank(32000, 800, 80, 50, 16000).shape
     torch.Size([80, 401])
     """
+    if torch.get_default_device().type == "meta":  # only shapes are asked for
+        return torch.empty(n_mels, n_fft // 2 + 1)
     low_mel, high_mel = _hz_to_mel(np.array([low_hz, high_hz])).tolist()
     edges_mel = np.linspace(low_mel, high_mel, n_mels + 2)
     edges_hz = _mel_to_hz(edges_mel)
@@ -46,10 +48,7 @@ class LogMel(nn.Module):
         super().__init__()
         self.n_fft, self.hop = n_fft, hop
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        if torch.get_default_device().type == "meta":  # only shapes are asked for
-            filters = torch.empty(n_mels, n_fft // 2 + 1)
-        else:
-            filters = slaney_filterbank(rate_hz, n_fft, n_mels, low_hz, high_hz)
+        filters = slaney_filterbank(rate_hz, n_fft, n_mels, low_hz, high_hz)
         self.register_buffer("filters", filters, persistent=False)
 
     window: Tensor

@@ -4,8 +4,6 @@ Source: "Self-Guided Target Sound Extraction and Classification Through Universa
 Clues" (arXiv:2509.13741): ArcFace on M2D, of which the last two blocks learn. The head's width is ours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar

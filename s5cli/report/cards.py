@@ -114,14 +114,8 @@ def _picture(track: Track, label: str) -> Element:
         node("span", {"style": f"left:{100 * tick_s / track.duration_s:.3f}%"}, f"{tick_s:g}")
         for tick_s in ticks_s(track.duration_s)
     ]
-    image = {
-        "src": track.picture_url,
-        "alt": f"Spectrogram of {label}",
-        "width": str(track.picture_width),
-        "height": str(N_BANDS),
-        "loading": "lazy",
-        "decoding": "async",
-    }
+    size = {"width": str(track.picture_width), "height": str(N_BANDS)}
+    image = {"src": track.picture_url, "alt": f"Spectrogram of {label}", **size, "loading": "lazy", "decoding": "async"}
     return node(
         "div",
         {"class": "picture"},

@@ -9,7 +9,7 @@ from s5cli import official
 from s5cli.dataset import ORACLE_TARGET, SOUNDSCAPE, SUFFIXES, inner_folder
 from s5cli.errors import InputError, UsageError
 from s5cli.official import SourceFile
-from s5cli.run.record import About, ClipReport, RunFolder, StemReport, read_folder
+from s5cli.run.record import About, ClipReport, StemReport, read_folder
 from s5cli.trace import QueryTrace
 
 
@@ -60,21 +60,15 @@ def read_run(folder: Path, reference: Path | None = None, soundscapes: Path | No
     if not names:
         raise UsageError(f"{folder}: holds no record of a clip; name the output folder of s5 separate")
     references = None if reference is None else _references(inner_folder(reference, ORACLE_TARGET), names)
-    found, recorded = _mixtures(soundscapes, reference), _recorded(run)
+    files = {failure.name: failure.file for failure in run.failed}
+    files |= {clip.name: clip.file for clip in run.clips.values()}
+    found, recorded = _mixtures(soundscapes, reference), {name: Path(file) for name, file in files.items() if file}
     clips = []
     for name in names:
         failure = None if name in run.clips else reasons[name]
         mixture = _mixture(recorded.get(name), found.get(name), soundscapes is not None)
         clips.append(Clip(name, run.clips.get(name), failure, mixture, references[name] if references else None))
     return Run(folder, run.about, tuple(clips))
-
-
-def _recorded(run: RunFolder) -> dict[str, Path]:
-    """Where the run says that it found the mixtures."""
-    files = {failure.name: failure.file for failure in run.failed} | {
-        clip.name: clip.file for clip in run.clips.values()
-    }
-    return {name: Path(file) for name, file in files.items() if file}
 
 
 def _mixtures(soundscapes: Path | None, reference: Path | None) -> Mapping[str, Path]:

@@ -69,12 +69,9 @@ FLAGGED = Column("Flags", "number", "what makes a clip worth a look")
 def listing_html(run: Run, rows: Sequence[Outcome], scores: Summary | None, clip_folder: str) -> bytes:
     """The page; `scores` where clips were scored, `clip_folder` holds the clips' folders."""
     columns = (CLIP, LABELS, *((CAPI, SI) if scores else ()), CONFIDENCE, DROPPED, FLAGGED)
-    table = node(
-        "table",
-        {"class": "clips", "id": "clips"},
-        node("thead", {}, node("tr", {}, *map(_column_head, columns))),
-        node("tbody", {}, *(_row(row, columns, clip_folder) for row in rows)),
-    )
+    head = node("thead", {}, node("tr", {}, *map(_column_head, columns)))
+    body = node("tbody", {}, *(_row(row, columns, clip_folder) for row in rows))
+    table = node("table", {"class": "clips", "id": "clips"}, head, body)
     name = run.folder.resolve().name
     content = (
         node("div", {"class": "heading"}, node("h1", {}, name), *_about(run), _tiles(rows, scores)),
@@ -152,6 +149,7 @@ def _filters(rows: Sequence[Outcome], known: Sequence[Flag]) -> Element:
     labels = Counter(label for row in rows for label in set(row.labels))
     flags = Counter(flag for row in rows for flag in row.flags)
     options = [node("option", {"value": label}, f"{label} ({labels[label]:,})") for label in CLASSES if labels[label]]
+    buttons = [_flag_button(flag, flags[flag]) for flag in known if flags[flag]]
     search = {"type": "search", "id": "search", "placeholder": "name or class", "autocomplete": "off"}
     return node(
         "form",
@@ -160,24 +158,15 @@ def _filters(rows: Sequence[Outcome], known: Sequence[Flag]) -> Element:
         node("input", search | {"aria-keyshortcuts": "/", "spellcheck": "false"}),
         node("label", {"for": "class"}, "Class"),
         node("select", {"id": "class"}, node("option", {"value": ""}, "all"), *options),
-        node(
-            "div",
-            {"class": "flags", "role": "group", "aria-label": "Flags"},
-            *(_flag_button(flag, flags[flag]) for flag in known if flags[flag]),
-        ),
+        node("div", {"class": "flags", "role": "group", "aria-label": "Flags"}, *buttons),
         node("output", {"id": "count", "class": "muted numbers", "aria-live": "polite"}, f"{len(rows):,} clips"),
     )
 
 
 def _flag_button(flag: Flag, count: int) -> Element:
-    attributes = {
-        "type": "button",
-        "class": f"flag {flag.tone}",
-        "aria-pressed": "false",
-        "data-flag": flag.name,
-        "title": flag.meaning,
-    }
-    return node("button", attributes, f"{flag.name} ", span("numbers", f"{count:,}"))
+    attributes = {"type": "button", "class": f"flag {flag.tone}", "aria-pressed": "false", "data-flag": flag.name}
+    count_shown = span("numbers", f"{count:,}")
+    return node("button", attributes | {"title": flag.meaning}, f"{flag.name} ", count_shown)
 
 
 # --- the rows ---------------------------------------------------------------------------------------------------------

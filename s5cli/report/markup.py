@@ -19,19 +19,13 @@ def node(name: str, attributes: Mapping[str, str], *children: Node) -> Element:
     """
     made = Element(name, dict(attributes))
     for child in children:
-        if isinstance(child, str):
-            _add_text(made, child)
-        else:
+        if not isinstance(child, str):
             made.append(child)
+        elif len(made):  # ElementTree keeps text that follows a child in that child's tail
+            made[-1].tail = (made[-1].tail or "") + child
+        else:
+            made.text = (made.text or "") + child
     return made
-
-
-def _add_text(parent: Element, text: str) -> None:
-    """ElementTree keeps text that follows a child in that child's tail."""
-    if len(parent):
-        parent[-1].tail = (parent[-1].tail or "") + text
-    else:
-        parent.text = (parent.text or "") + text
 
 
 def span(style: str, *children: Node) -> Element:

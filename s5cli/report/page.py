@@ -126,12 +126,8 @@ def _trace(report: ClipReport) -> Element:
     bodies = [_body(queries, stages, title) for title, queries in windows or [("", report.trace.queries)]]
     head = node("thead", {}, node("tr", {}, *(node("th", {"scope": "col"}, name) for name in columns)))
     scroll = {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": "Decision trace"}
-    return node(
-        "section",
-        {"aria-labelledby": "trace"},
-        node("h2", {"id": "trace"}, "Decision trace"),
-        node("div", scroll, node("table", {"class": "trace"}, head, *bodies)),
-    )
+    table = node("div", scroll, node("table", {"class": "trace"}, head, *bodies))
+    return node("section", {"aria-labelledby": "trace"}, node("h2", {"id": "trace"}, "Decision trace"), table)
 
 
 def stage_names(queries: Iterable[QueryTrace]) -> list[str]:

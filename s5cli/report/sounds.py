@@ -110,14 +110,9 @@ def score(clip: Clip, sounds: Sequence[Sound | Missing]) -> ClipResult | None:
         return None
     mixture = there[0].samples
     stems, references = ([sound for sound in there if sound.source.role == role] for role in ("stem", "reference"))
-    return score_clip(
-        clip.name,
-        [stem.source.label for stem in stems],
-        _stacked(stems, len(mixture)),
-        [reference.source.label for reference in references],
-        _stacked(references, len(mixture)),
-        mixture,
-    )
+    labels = [[sound.source.label for sound in found] for found in (stems, references)]
+    est, ref = (_stacked(found, len(mixture)) for found in (stems, references))
+    return score_clip(clip.name, labels[0], est, labels[1], ref, mixture)
 
 
 def _stacked(sounds: Sequence[Sound], n_samples: int) -> Samples:

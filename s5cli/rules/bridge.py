@@ -4,8 +4,6 @@ Thresholds of queries lie below those of reports: what may be there competes for
 is reported. A query's threshold above that of its report counts as equal to it, so that every report was asked for.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

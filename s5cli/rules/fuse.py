@@ -1,6 +1,8 @@
-"""Step 2 of the tagging-driven system: two taggers' proposals become at most three queries (Jeong & Kim 2026, "Fuse").
+"""Steps 1 and 2 of the tagging-driven system (Jeong & Kim 2026, "Propose" and "Fuse").
 
-What does not depend on any knob (`pair`) is separate from what does (`rank`).
+What each tagger's tracks propose, and how two taggers' proposals become at most three queries.
+
+What does not depend on any knob (`propose`, `pair`) is separate from what does (`rank`).
 """
 
 from dataclasses import dataclass, fields
@@ -11,12 +13,39 @@ import numpy as np
 import numpy.typing as npt
 
 from s5cli.knobs import Setting
-from s5cli.labels import N_SLOTS
+from s5cli.labels import N_CLASSES, N_SLOTS
 from s5cli.rules.pick import pick
-from s5cli.rules.propose import Proposals, propose
 from s5cli.scene import EMPTY, Bools, Floats, Ints, Queries, Tags
 
 T = TypeVar("T", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """One class per track of one tagger, however improbable."""
+
+    classes: Ints  # [b, s], 0…17
+    probability: Floats  # [b, s]
+
+
+def propose(tags: Tags) -> Proposals:
+    """The most probable class of every track, silence left out: argmax over p[:, :, :18], lowest class on ties.
+
+    Shapes: probabilities [b, s, 19] to [b, s].
+
+    Raises:
+        ValueError: the last axis does not hold 18 classes and silence.
+
+    >>> tags = Tags(np.zeros((1, 1, 19)))
+    >>> tags.probabilities[0, 0, [15, 18]] = 0.2, 0.8
+    >>> propose(tags)
+    Proposals(classes=array([[15]]), probability=array([[0.2]]))
+    """
+    if tags.probabilities.shape[-1] != N_CLASSES + 1:
+        raise ValueError(f"tags must end in {N_CLASSES + 1} probabilities, not {tags.probabilities.shape[-1]}")
+    targets = tags.probabilities[..., :N_CLASSES]
+    classes = targets.argmax(axis=-1)
+    return Proposals(classes, np.take_along_axis(targets, classes[..., None], axis=-1)[..., 0])
 
 
 @dataclass(frozen=True)

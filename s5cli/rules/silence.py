@@ -1,7 +1,5 @@
 """Rules of systems that separate first and name afterwards: which class a stem is, and whether it is silent."""
 
-from __future__ import annotations
-
 from itertools import permutations
 
 import numpy as np

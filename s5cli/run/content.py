@@ -1,13 +1,11 @@
 """What is in a file: its size, a hash of a few of its blocks, which costs next to nothing, and a hash of all of it."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from s5cli.audio import open_file
 from s5cli.errors import InputError
@@ -37,13 +35,13 @@ class Content:
     sha256: str = ""
 
     @classmethod
-    def of(cls, path: Path) -> Content:
+    def of(cls, path: Path) -> Self:
         """That of a file. Raises OSError."""
         with path.open("rb") as file:
             return cls._of(file)
 
     @classmethod
-    def _of(cls, file: BufferedReader) -> Content:
+    def _of(cls, file: BufferedReader) -> Self:
         size_bytes, sample = _sampled(file)
         file.seek(0)
         return cls(size_bytes, sample, hashlib.file_digest(file, "sha256").hexdigest())
@@ -63,7 +61,7 @@ class Content:
         return {"bytes": self.size_bytes, "sample": self.sample, "sha256": self.sha256}
 
     @classmethod
-    def read(cls, content: Any) -> Content:
+    def read(cls, content: Any) -> Self:
         """Inverse of `to_json`; a mere size too, as earlier versions wrote it. Raises ValueError."""
         match content:
             case int(size_bytes):

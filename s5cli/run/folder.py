@@ -250,15 +250,12 @@ def opened(job: Job, loaded: Sequence[LoadedSystem], watch: Watch = silent) -> I
 
 def _about(job: Job, loaded: Sequence[LoadedSystem]) -> dict[str, Any]:
     """What is recorded of a call and changes no result."""
+    python = platform.python_version()
+    versions = {"s5cli": __version__, "torch": version("torch"), "numpy": np.__version__, "python": python}
     return {
         "batch_size": job.options.batch_size,
         "device": ",".join(system.device for system in loaded),
-        "versions": {
-            "s5cli": __version__,
-            "torch": version("torch"),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions,
         "started": _now(),
     }
 
@@ -321,8 +318,7 @@ def _write_staged(clip: Separated, folder: Path, options: Options) -> tuple[str,
         with writing(folder):
             (folder / STAGES / stage).mkdir(parents=True, exist_ok=True)
         for number, stem in enumerate(stems):
-            files.append(
-                f"{STAGES}/{stage}/{official.stem_file_name(clip.name, number, stem.label, options.file_format)}"
-            )
+            file = official.stem_file_name(clip.name, number, stem.label, options.file_format)
+            files.append(f"{STAGES}/{stage}/{file}")
             write_stem(folder / files[-1], stem.audio, options.subtype)
     return tuple(files)

@@ -1,7 +1,5 @@
 """A recording that is still going on: portions come in, stems grow in files until the end."""
 
-from __future__ import annotations
-
 import glob
 import threading
 import time
@@ -251,7 +249,9 @@ def record(
     latencies: list[float] = []
     began = time.monotonic()
     try:
-        _prepare(out_dir, name)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        if there := sorted(out_dir.glob(f"{glob.escape(name)}_*.wav")):
+            raise UsageError(f"{there[0]} is there already; give another -o or --name")
         for stems in _streamed(system, incoming):
             for stem in stems:
                 first = _first(stem, growing)
@@ -273,12 +273,6 @@ def record(
         raise InputError(f"the recording: {duration_s:.3f} s, shorter than {MIN_DURATION_S} s; give a longer one")
     files = tuple((one.label, one.path) for one in growing.values())
     return Summary(duration_s, files, tuple(latencies), time.monotonic() - began - incoming.waited_s)
-
-
-def _prepare(out_dir: Path, name: str) -> None:
-    out_dir.mkdir(parents=True, exist_ok=True)
-    if there := sorted(out_dir.glob(f"{glob.escape(name)}_*.wav")):
-        raise UsageError(f"{there[0]} is there already; give another -o or --name")
 
 
 def _streamed(system: Streaming, incoming: Incoming) -> Iterator[list[Stem]]:

@@ -13,8 +13,6 @@ the end of a process is no line, and is cut off before the next one is written. 
 a few of its blocks (compared by every call) and one of all of it (compared on request).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time
@@ -23,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from s5cli.api import LoadedSystem
 from s5cli.audio import writable
@@ -61,7 +59,7 @@ class Fingerprint:
     compiled: bool = False
 
     @classmethod
-    def of(cls, loaded: LoadedSystem, options: Options) -> Fingerprint:
+    def of(cls, loaded: LoadedSystem, options: Options) -> Self:
         """That of a system under these options."""
         return cls(
             system=loaded.name,
@@ -169,18 +167,24 @@ class Manifest:
         self._head = {"run": fingerprint.to_json(), "restart": restart, "about": dict(about)}
         self._begun = False
         self._synced_s = time.monotonic()
-        contents = list(_contents(self._lines()))
+        contents = list(self._contents())
         self._past = _past(contents)
         if self._past.fingerprint is None and any(map(_is_foreign, contents)):
             raise UsageError(f"{self.path}: is no manifest of `s5 separate`; give another folder for the output")
         if self._past.fingerprint is not None and not restart:
-            _check_same(out_dir, self._differences(fingerprint))
+            self._check_same(fingerprint)
 
-    def _differences(self, fingerprint: Fingerprint) -> list[str]:
+    def _check_same(self, fingerprint: Fingerprint, most: int = 3) -> None:
         try:
-            return fingerprint.differences(self._past.fingerprint or {})
+            different = fingerprint.differences(self._past.fingerprint or {})
         except RecursionError:  # no call of ours wrote that
-            return ["something else"]
+            different = ["something else"]
+        if different:
+            more = f" (and {len(different) - most} more)" if len(different) > most else ""
+            raise UsageError(
+                f"{self.path.parent}: the results there were made with {'; '.join(different[:most])}{more};"
+                " --restart begins again, or give another folder"
+            )
 
     @property
     def done(self) -> Mapping[str, Record]:
@@ -235,22 +239,17 @@ class Manifest:
             if self.path.exists():
                 os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
 
-    def _lines(self) -> list[bytes]:
+    def _contents(self) -> Iterator[Any]:
+        """Every line that can be read. What a failing disk, or something worse, made of the others is done again."""
         try:
-            return self.path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
+            lines = self.path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
         except FileNotFoundError:
-            return []
+            return
         except OSError as error:
             raise UsageError(f"{self.path}: cannot be read ({error.strerror or error}); give another folder") from error
-
-
-def _check_same(out_dir: Path, different: Sequence[str], most: int = 3) -> None:
-    if different:
-        more = f" (and {len(different) - most} more)" if len(different) > most else ""
-        raise UsageError(
-            f"{out_dir}: the results there were made with {'; '.join(different[:most])}{more}; --restart begins again,"
-            " or give another folder"
-        )
+        for line in lines:
+            with suppress(ValueError, RecursionError):
+                yield json.loads(line)
 
 
 @dataclass
@@ -292,10 +291,3 @@ def _is_name(file: object) -> bool:
         return False
     parts = Path(file).parts
     return ".." not in parts and (len(parts) == 1 or (len(parts) == 3 and parts[0] == STAGES))
-
-
-def _contents(lines: Iterable[bytes]) -> Iterator[Any]:
-    """Every line that can be read. What a failing disk, or something worse, made of the others is done again."""
-    for line in lines:
-        with suppress(ValueError, RecursionError):
-            yield json.loads(line)

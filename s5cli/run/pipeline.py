@@ -22,16 +22,7 @@ from s5cli.errors import InputError, OutputError, S5Error
 from s5cli.rules.gate import energy_db
 from s5cli.run.content import sha256_of
 from s5cli.run.faults import unnamable
-from s5cli.run.folder import (
-    LongSeparated,
-    Outcome,
-    Results,
-    Separated,
-    Watch,
-    new_folder,
-    opened,
-    silent,
-)
+from s5cli.run.folder import LongSeparated, Outcome, Results, Separated, Watch, new_folder, opened, silent
 from s5cli.run.plan import Batch, Job, Options, check_name
 from s5cli.run.record import Failure, Notice, RunResult
 from s5cli.run.threads import CancelledError, Channel, Crew
@@ -188,18 +179,7 @@ def separate_windows(
 
     try:
         folder = new_folder(stage / name)
-        report = separate_long(
-            clip.path,
-            loaded,
-            clip.window_s,
-            at_once,
-            options.labels,
-            folder,
-            options.subtype,
-            options.residual,
-            told,
-            options.file_format,
-        )
+        report = separate_long(clip.path, loaded, clip.window_s, at_once, options, folder, told)
     except InputError as error:
         return Failure(name, str(clip.path), str(error))
     except OutputError as error:
@@ -262,9 +242,8 @@ def residual(stems: Sequence[Stem], mixture: Scene) -> Tensor:
 
 def _energies_db(stems: Sequence[Stem], mixture: Scene) -> tuple[float, ...]:
     """Of each stem, relative to mixture channel 0."""
-    whole, *powers = [
-        audio.double().square().mean().item() for audio in (mixture.audio[0], *(stem.audio for stem in stems))
-    ]
+    sounds = [mixture.audio[0], *(stem.audio for stem in stems)]
+    whole, *powers = [audio.double().square().mean().item() for audio in sounds]
     return tuple(energy_db(np.array([powers]), np.array([whole]))[0].tolist())
 
 
@@ -300,8 +279,9 @@ def separate_all(job: Job, loaded: LoadedSystem | Sequence[LoadedSystem], watch:
 def _separate_with_threads(results: Results, job: Job, systems: Sequence[LoadedSystem]) -> None:
     read = Channel[list[Read | LongRead | Failure]](AHEAD * len(systems))
     separated = Channel[Outcome](AHEAD * len(systems) * min(job.options.batch_size, len(job.clips)))
-    batches, how = results.todo, _read_options(systems)
-    crew = Crew(read, separated)
+    takes, on_cuda = systems[0], any(system.device.startswith("cuda") for system in systems)
+    how = ReadOptions(takes.channel_order, takes.resample, on_cuda, takes.first_order)
+    batches, crew = results.todo, Crew(read, separated)
 
     def read_ahead() -> None:
         for batch in batches:
@@ -328,11 +308,6 @@ def _separate_with_threads(results: Results, job: Job, systems: Sequence[LoadedS
         for thread in threads:
             thread.join()
         separated.close()
-
-
-def _read_options(systems: Sequence[LoadedSystem]) -> ReadOptions:
-    on_cuda = any(system.device.startswith("cuda") for system in systems)
-    return ReadOptions(systems[0].channel_order, systems[0].resample, on_cuda, systems[0].first_order)
 
 
 def stoppable(loaded: LoadedSystem, crew: Crew) -> LoadedSystem:

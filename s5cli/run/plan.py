@@ -17,10 +17,9 @@ from s5cli.dataset import SUFFIXES
 from s5cli.errors import InputError, UsageError
 from s5cli.labels import CLASSES, index_of, listed
 from s5cli.run.record import RUN_FILE, STAGES
-from s5cli.run.spans import announced
+from s5cli.run.spans import announced, n_samples_at_32_khz
 from s5cli.run.staging import staging
-from s5cli.run.stitch import SHORTEST_WINDOW_S
-from s5cli.run.windows import is_long
+from s5cli.run.stitch import SHORTEST_WINDOW_S, longest_whole
 from s5cli.scene import Subtype
 
 LONGEST_NAME = 255  # bytes, of a file on most file systems
@@ -230,6 +229,21 @@ class Batch:
 
     clips: Mapping[str, Path]
     window_s: float | None = None  # of the long recording
+
+
+def is_long(path: Path, window_s: float | None) -> bool:
+    """Whether a recording is separated in windows: if it is longer than one and the overlap, 12 s for windows of 10 s.
+
+    Only its header is read; what cannot be read is not long, and None means no windows at all.
+
+    Raises:
+        UsageError: the windows are too short.
+    """
+    if window_s is None:
+        return False
+    most = longest_whole(window_s)
+    found = announced(path)
+    return found is not None and n_samples_at_32_khz(*found) > most
 
 
 def batches(clips: Mapping[str, Path], size: int, window_s: float | None) -> list[Batch]:

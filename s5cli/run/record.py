@@ -4,14 +4,12 @@ Whoever looks into a run's folder (an interrupted run, the report, the package) 
 of another version, unfinished, damaged, or made to harm.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from s5cli import official
 from s5cli.audio import FileFormat
@@ -19,7 +17,7 @@ from s5cli.errors import ClipsFailedError, InputError, UsageError, printable
 from s5cli.knobs import Plain
 from s5cli.labels import CLASSES
 from s5cli.scene import Stem
-from s5cli.trace import ClipTrace, Drop, listed, number, number_or_infinity, numbers, read_trace, text, whole
+from s5cli.trace import ClipTrace, Drop, listed, number, number_or_infinity, numbers, optional, read_trace, text, whole
 
 RUN_FILE = "run.json"
 FILE_FORMATS: tuple[FileFormat, ...] = ("wav", "flac")
@@ -53,7 +51,7 @@ class StemReport:
     offset_s: float | None = None
 
     @classmethod
-    def of(cls, stem: Stem, file: str, energy_db: float, sounding_s: tuple[float, float] | None) -> StemReport:
+    def of(cls, stem: Stem, file: str, energy_db: float, sounding_s: tuple[float, float] | None) -> Self:
         """A stem that was written; its energy, onset and offset are measured of what was."""
         others = {name: value for name, value in stem.numbers.items() if name != "energy_db"}
         return cls(file, stem.label, stem.slot, stem.confidence, energy_db, others, *(sounding_s or (None, None)))
@@ -102,7 +100,7 @@ class ClipReport:
         return content | ({"windows": [asdict(window) for window in self.windows]} if self.windows else {})
 
     @classmethod
-    def read(cls, path: Path) -> ClipReport:
+    def read(cls, path: Path) -> "ClipReport":
         """The report in a `<clip>.json`.
 
         Raises:
@@ -168,15 +166,8 @@ def _stem(content: Mapping[str, Any], place: int, clip: str) -> StemReport:
         # so that it stays inside the folder
         raise ValueError(f"its stem {place} is {file!r} of {label!r}")
     confidence, energy_db = number(content["confidence"]), number(content["energy_db"])
-    return StemReport(
-        file,
-        label,
-        whole(content["slot"]),
-        confidence,
-        energy_db,
-        numbers(content["numbers"]),
-        *(None if content.get(end) is None else number(content[end]) for end in ("onset_s", "offset_s")),
-    )
+    ends = (optional(number, content.get(end)) for end in ("onset_s", "offset_s"))
+    return StemReport(file, label, whole(content["slot"]), confidence, energy_db, numbers(content["numbers"]), *ends)
 
 
 # --- what is told while clips are separated ---------------------------------------------------------------------------
@@ -312,7 +303,7 @@ def _about(content: Mapping[str, Any]) -> About:
         weights={text(part): text(sha256) for part, sha256 in fingerprint["weights"].items()},
         knobs={text(name): _knob(value) for name, value in content["knobs"].items()},
         options={text(name): _option(value) for name, value in content["options"].items()},
-        window_s=None if fingerprint["window_s"] is None else number(fingerprint["window_s"]),
+        window_s=optional(number, fingerprint["window_s"]),
         labels=tuple(text(label) for label in listed(fingerprint["labels"])),
         drops={
             text(rule): Drop(text(told["title"]), told["flagged"] is True) for rule, told in content["drops"].items()

@@ -3,13 +3,12 @@
 What is read is what `s5cli.audio.read_scene` would give, what is written is what `s5cli.audio.write_stem` would write.
 """
 
-from __future__ import annotations
-
 import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import soundfile
@@ -136,7 +135,7 @@ class StemFile:
     subtype: Subtype
 
     @classmethod
-    def create(cls, path: Path, n_samples: int, subtype: Subtype = "PCM_16") -> StemFile:
+    def create(cls, path: Path, n_samples: int, subtype: Subtype = "PCM_16") -> Self:
         """An all-silent one in place of whatever is there."""
         header = wav_header(n_samples, subtype)
         n_bytes = n_samples * SAMPLE_BYTES[subtype]
@@ -165,7 +164,7 @@ class StemFile:
             file.write(buffer.getvalue())
         return audio.n_clipped(samples, self.subtype)
 
-    def as_flac(self) -> StemFile:
+    def as_flac(self) -> Self:
         """The same samples as FLAC in place of this file."""
         flac = replace(self, path=self.path.with_suffix(".flac"))
         with audio.writable(flac.path):

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,7 +34,9 @@ def staging(out_dir: Path) -> Iterator[Path]:
             finally:
                 _remove_leftovers(out_dir)
     finally:
-        _remove_empty(made)
+        with suppress(OSError):  # not empty, or not ours any more
+            for folder in made:
+                folder.rmdir()
 
 
 def _stage(out_dir: Path) -> Path:
@@ -57,9 +59,3 @@ def _remove(path: Path) -> None:
         with suppress(OSError):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
             return
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    with suppress(OSError):  # not empty, or not ours any more
-        for folder in folders:
-            folder.rmdir()

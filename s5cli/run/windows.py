@@ -13,32 +13,18 @@ import numpy as np
 
 from s5cli import official
 from s5cli.api import LoadedSystem, answered, check_answer
-from s5cli.audio import FileFormat, Samples
+from s5cli.audio import Samples
 from s5cli.errors import InputError, S5Error
 from s5cli.labels import N_SLOTS
 from s5cli.rules.gate import energy_db
 from s5cli.run import stitch
+from s5cli.run.plan import Options
 from s5cli.run.record import ClipReport, StemReport, WindowReport, residual_file_name
 from s5cli.run.sounding import blocks_of, sounding_s
-from s5cli.run.spans import Recording, StemFile, announced, n_samples_at_32_khz, survey
+from s5cli.run.spans import Recording, StemFile, survey
 from s5cli.run.stitch import Evidence, Windows
 from s5cli.scene import N_CHANNELS, RATE_HZ, Floats, Scene, Stem, Subtype
-from s5cli.trace import ClipTrace
-
-
-def is_long(path: Path, window_s: float | None) -> bool:
-    """Whether a recording is separated in windows: if it is longer than one and the overlap, 12 s for windows of 10 s.
-
-    Only its header is read; what cannot be read is not long, and None means no windows at all.
-
-    Raises:
-        UsageError: the windows are too short.
-    """
-    if window_s is None:
-        return False
-    most = stitch.longest_whole(window_s)
-    found = announced(path)
-    return found is not None and n_samples_at_32_khz(*found) > most
+from s5cli.trace import ClipTrace, QueryTrace
 
 
 def separate_long(
@@ -46,12 +32,9 @@ def separate_long(
     loaded: LoadedSystem,
     window_s: float,
     batch_size: int,
-    labels: Sequence[str],
+    options: Options,
     stage: Path,
-    subtype: Subtype = "PCM_16",
-    with_residual: bool = False,
     tell: Callable[[int, int], object] = lambda n_done, n_windows: None,
-    file_format: FileFormat = "wav",
 ) -> ClipReport:
     """Separates a recording of any length and writes its stems, in memory that does not grow with the length.
 
@@ -63,12 +46,10 @@ def separate_long(
         loaded: the system; what it is given are scenes of `window_s`.
         window_s: length of the windows; neighbours share a fifth at least.
         batch_size: windows that go through together.
-        labels: up to three classes to separate in every window instead of what the taggers propose; one stem each.
+        options: of labels that are named there each gets one stem; FLAC is made of WAV in the end, as nothing can be
+            put into the middle of it.
         stage: folder for the files. After any error, memory that runs out included, none of them is left.
-        subtype: sample format of the stems.
-        with_residual: write what no stem holds too.
         tell: told after each window how many are through, and how many there are.
-        file_format: of the stems; FLAC is made of WAV in the end, as nothing can be put into the middle of it.
 
     Raises:
         InputError: as `s5cli.audio.read_scene`, or a window that the system refuses or answers with NaN.
@@ -78,16 +59,16 @@ def separate_long(
     warnings: list[str] = []
     recording = survey(path, loaded.channel_order, loaded.resample, warnings.append, loaded.first_order)
     windows = stitch.spread(recording.n_samples, window_s)
-    tracks = Tracks(path.stem, windows, stage, subtype, only_named=bool(labels))
+    tracks = Tracks(path.stem, windows, stage, options.subtype, only_named=bool(options.labels))
     with ExitStack() as undo:
         undo.callback(tracks.remove)
-        if with_residual:
+        if options.residual:
             tracks.write_residual()
         traces: list[ClipTrace] = []
-        for window in separated(recording, windows, loaded, batch_size, labels):
+        for window in separated(recording, windows, loaded, batch_size, options.labels):
             traces.append(tracks.take(window))
             tell(len(traces), len(windows.starts))
-        if file_format == "flac":
+        if options.file_format == "flac":
             tracks.as_flac()
         undo.pop_all()
     starts_s = [start / RATE_HZ for start in windows.starts]
@@ -229,7 +210,8 @@ class Tracks:
         for number, stem, direction in zip(numbers, window.stems, towards, strict=True):
             self.all[number].note(stem, direction)
         self._mixture_energy += _energy(self._windows.say(window.index, window.mixture[0]))
-        return _renumbered(window.trace, numbers)
+        queries = tuple(_renumbered(query, numbers) for query in window.trace.queries)
+        return replace(window.trace, queries=queries)
 
     def _joined(self, window: Window, audio: Sequence[Samples], towards: Sequence[Floats]) -> list[int]:
         """The number of each stem's track, after those that are new have begun."""
@@ -295,12 +277,6 @@ class Tracks:
                 file.path.with_suffix(".flac").unlink(missing_ok=True)
 
 
-def _renumbered(trace: ClipTrace, numbers: Sequence[int]) -> ClipTrace:
-    """Reported queries under the numbers of their tracks instead of their places in the window."""
-    return ClipTrace(
-        tuple(
-            query if query.reported is None else replace(query, reported=numbers[query.reported])
-            for query in trace.queries
-        ),
-        trace.silence,
-    )
+def _renumbered(query: QueryTrace, numbers: Sequence[int]) -> QueryTrace:
+    """If it is reported, under the number of its track instead of its place in the window."""
+    return query if query.reported is None else replace(query, reported=numbers[query.reported])

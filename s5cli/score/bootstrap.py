@@ -8,8 +8,6 @@ Letters: n clips, k scores, r resamples.
 Source: B. Efron, Better Bootstrap Confidence Intervals, JASA 82 (1987) 171-185.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -71,7 +69,7 @@ class Spread:
     without_clip: Floats  # [n, k], each clip left out once
     n_clips: Ints  # [k], that have a part in the score
 
-    def __sub__(self, other: Spread) -> Spread:
+    def __sub__(self, other: "Spread") -> "Spread":
         """The differences of two systems' scores on the same clips, in the same order, drawn with the same seed."""
         return Spread(
             self.estimate - other.estimate,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from s5cli.dataset import DataSet, open_dataset, read_stems, recorded
+from s5cli.dataset import open_dataset, read_stems, recorded
 from s5cli.errors import InputError
 from s5cli.scene import Floats
 from s5cli.score import metric, sheet
@@ -113,7 +113,9 @@ def compare(
         InputError: what `evaluate` raises; runs that cover different clips; with `common`, no clip that both cover.
     """
     data = open_dataset(reference, soundscapes)
-    in_a, in_b = (_covered(run, data) for run in (run_a, run_b))
+    for run in (run_a, run_b):
+        read_stems(run, data)  # which complains of a folder that is no run
+    in_a, in_b = (recorded(run, data.mixtures) for run in (run_a, run_b))
     names = [name for name in data.mixtures if name in in_a & in_b]
     _check_coverage(run_a, run_b, (len(in_a - in_b), len(in_b - in_a), len(names)), common)
     a, b = (score_files(run, data, names, progress) for run in (run_a, run_b))
@@ -126,11 +128,6 @@ def compare(
         n_only_b=len(in_b - in_a),
         bootstrap=bootstrap,
     )
-
-
-def _covered(run: Path, data: DataSet) -> set[str]:
-    read_stems(run, data)  # which complains of a folder that is no run
-    return recorded(run, data.mixtures)
 
 
 def _check_coverage(run_a: Path, run_b: Path, counts: tuple[int, int, int], common: bool) -> None:
@@ -169,14 +166,9 @@ def differences(
     ends = intervals(found, bootstrap.level_percent)
     moves = _by_clip(ratios_b) - _by_clip(ratios_a)  # [n, k]
     unpaired = (ratios_a.denominator > 0) != (ratios_b.denominator > 0)
+    values = np.stack([spread_a.estimate, spread_b.estimate, found.estimate], axis=1)  # [k, 3]
     return tuple(
-        _difference(
-            score,
-            (sheet.value(spread_a.estimate[k]), sheet.value(spread_b.estimate[k]), sheet.value(found.estimate[k])),
-            ends[k],
-            moves[:, k],
-            int(unpaired[:, k].sum()),
-        )
+        _difference(score, values[k], ends[k], moves[:, k], int(unpaired[:, k].sum()))
         for k, score in enumerate(scores_a)
     )
 
@@ -196,20 +188,18 @@ def _by_clip(ratios: Ratios) -> Floats:
         return np.asarray(ratios.numerator / ratios.denominator)
 
 
-def _difference(
-    score: Score,
-    values: tuple[float | None, float | None, float | None],
-    interval: Interval | None,
-    moves: Floats,
-    n_unpaired: int,
-) -> Difference:
+def _difference(score: Score, values: Floats, interval: Interval | None, moves: Floats, n_unpaired: int) -> Difference:
+    """`values` [3] are those of both runs and of their difference, `moves` [n] those of the clips."""
+    a, b, difference = map(sheet.value, values)
     paired = moves[np.isfinite(moves)]
     gains = paired * score.better
     return Difference(
         score.key,
         score.name,
         score.unit,
-        *values,
+        a,
+        b,
+        difference,
         interval,
         n_paired=len(paired),
         n_unpaired=n_unpaired,

@@ -49,14 +49,6 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Group:
-    """The clips of one kind, e.g. those with two targets."""
-
-    name: str
-    summary: Summary
-
-
-@dataclass(frozen=True)
 class ClassResult:
     """One class over all clips."""
 
@@ -89,8 +81,8 @@ class Evaluation:
     overall: Summary
     own_trivial: metric.TrivialScores
     true_trivial: metric.TrivialScores
-    by_n_targets: tuple[Group, ...]
-    by_repeats: tuple[Group, ...]  # of the clips with targets: no class twice, a class twice
+    by_n_targets: Mapping[str, Summary]
+    by_repeats: Mapping[str, Summary]  # of the clips with targets: "without" and "with" a class twice
     classes: tuple[ClassResult, ...]  # those that occur
     margins: Mapping[str, Margin]  # over each trivial answer under the stems' own labels, and over the best one
     confusion: Confusion
@@ -109,8 +101,8 @@ class Evaluation:
             "trivial": {"own_labels": asdict(self.own_trivial), "true_labels": asdict(self.true_trivial)},
             "over_trivial_db": self.over_trivial_db,
             "margins": {key: asdict(margin) for key, margin in self.margins.items()},
-            "by_n_targets": {group.name: asdict(group.summary) for group in self.by_n_targets},
-            "by_repeats": {group.name: asdict(group.summary) for group in self.by_repeats},
+            "by_n_targets": {name: asdict(kind) for name, kind in self.by_n_targets.items()},
+            "by_repeats": {name: asdict(kind) for name, kind in self.by_repeats.items()},
             "classes": {result.label: asdict(result) for result in self.classes},
             "confusion": {"labels": list(self.confusion.labels), "counts": self.confusion.counts.tolist()},
             "bootstrap": asdict(self.bootstrap) | {"method": METHOD},
@@ -138,6 +130,7 @@ def evaluation(clips: Sequence[ClipResult], bootstrap: Bootstrap = DEFAULT) -> E
     products = [clip.products for clip in clips]
     overall = summary(clips, bootstrap)
     own_trivial = metric.trivial_scores(products, [clip.est_labels for clip in clips])
+    above = sheet.measure((*sheet.margin_scores(own_trivial), sheet.best_margin(own_trivial)), clips, bootstrap)
     return Evaluation(
         clips=tuple(clips),
         overall=overall,
@@ -146,28 +139,23 @@ def evaluation(clips: Sequence[ClipResult], bootstrap: Bootstrap = DEFAULT) -> E
         by_n_targets=_by_n_targets(clips, bootstrap),
         by_repeats=_by_repeats(clips, bootstrap),
         classes=_by_class(clips, bootstrap),
-        margins=_margins(clips, own_trivial, bootstrap),
+        margins={key: Margin(value, above.intervals.get(key)) for key, value in above.values.items()},
         confusion=confusion([clip.sources for clip in clips]),
         bootstrap=bootstrap,
     )
 
 
-def _by_n_targets(clips: Sequence[ClipResult], bootstrap: Bootstrap) -> tuple[Group, ...]:
+def _by_n_targets(clips: Sequence[ClipResult], bootstrap: Bootstrap) -> dict[str, Summary]:
     kinds: dict[int, list[ClipResult]] = {}
     for clip in clips:
         kinds.setdefault(len(clip.ref_labels), []).append(clip)
-    return tuple(Group(str(n), summary(kind, bootstrap)) for n, kind in sorted(kinds.items()))
+    return {str(n): summary(kind, bootstrap) for n, kind in sorted(kinds.items())}
 
 
-def _by_repeats(clips: Sequence[ClipResult], bootstrap: Bootstrap) -> tuple[Group, ...]:
+def _by_repeats(clips: Sequence[ClipResult], bootstrap: Bootstrap) -> dict[str, Summary]:
     apart = [clip for clip in clips if clip.ref_labels and not clip.repeats_a_class]
     repeated = [clip for clip in clips if clip.repeats_a_class]
-    return Group("without", summary(apart, bootstrap)), Group("with", summary(repeated, bootstrap))
-
-
-def _margins(clips: Sequence[ClipResult], trivial: metric.TrivialScores, bootstrap: Bootstrap) -> dict[str, Margin]:
-    found = sheet.measure((*sheet.margin_scores(trivial), sheet.best_margin(trivial)), clips, bootstrap)
-    return {key: Margin(value, found.intervals.get(key)) for key, value in found.values.items()}
+    return {"without": summary(apart, bootstrap), "with": summary(repeated, bootstrap)}
 
 
 def _by_class(clips: Sequence[ClipResult], bootstrap: Bootstrap) -> tuple[ClassResult, ...]:

@@ -203,17 +203,13 @@ def targets(result: Evaluation) -> Figure:
     panels = figure.subplots(1, 3)
     panels[1].sharey(panels[0])
     looks = {False: _Look(BLUE, "o", "no class twice"), True: _Look(ORANGE, "D", "a class twice or more")}
-    for axes, key, title, unit in zip(
-        panels,
-        ("capi_sdri_db", "casa_sdri_db", "accuracy_mixture_percent"),
-        ("CAPI-SDRi", "CASA-SDRi", "Mixture accuracy"),
-        ("dB", "dB", "%"),
-        strict=True,
-    ):
+    keys = ("capi_sdri_db", "casa_sdri_db", "accuracy_mixture_percent")
+    titles = ("CAPI-SDRi, dB", "CASA-SDRi, dB", "Mixture accuracy, %")
+    for axes, key, title in zip(panels, keys, titles, strict=True):
         for repeats, look in looks.items():
             shown = [kind for kind in kinds if kind.repeats == repeats]
             _points(axes, [kind.scores for kind in shown], [kind.place for kind in shown], key, look, "y")
-        axes.set(title=f"{title}, {unit}", xlabel="targets in a clip (clips of either sort)")
+        axes.set(title=title, xlabel="targets in a clip (clips of either sort)")
         axes.grid(axis="y", linewidth=0.5)
         _label_kinds(axes, kinds)
     _trivial_marks(panels[0], kinds)

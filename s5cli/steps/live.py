@@ -8,8 +8,6 @@ Source: "Extending SR-CorrNet to label-queried target sound extraction" (Ku, Jeo
 how labels and levels are had is ours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 

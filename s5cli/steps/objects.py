@@ -1,7 +1,5 @@
 """Separation of whatever there is, extraction by clues, and what is said of each stem."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """What sounds when, and a separator that is asked for it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

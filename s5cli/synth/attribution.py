@@ -35,13 +35,12 @@ def attribution_csv(recipes: Iterable[SceneRecipe], library: Library) -> str:
 def _files(recipe: SceneRecipe, library: Library) -> Iterable[Path]:
     room = library.room(recipe.room)
     for event in recipe.events:
-        find = library.event if event.role == "foreground" else library.interferer
-        yield from (find(take.file).path for take in event.takes)
+        yield from (library.recording(event.role, take.file).path for take in event.takes)
         response = room.positions[event.position].file
         if response:
             yield response
     if recipe.background:
-        yield library.background(recipe.background.file).path
+        yield library.recording("background", recipe.background.file).path
 
 
 def credit(file: Path) -> Mapping[str, str] | None:

@@ -15,13 +15,8 @@ def encoding(azimuth_deg: npt.ArrayLike, elevation_deg: npt.ArrayLike) -> Floats
     """
     azimuth, elevation = np.deg2rad(azimuth_deg), np.deg2rad(elevation_deg)
     level = np.cos(elevation)
-    gains = (
-        np.ones_like(azimuth * level),
-        np.sin(azimuth) * level,
-        np.sin(elevation) + 0 * azimuth,
-        np.cos(azimuth) * level,
-    )
-    return np.stack(gains, axis=-1)
+    w, z = np.ones_like(azimuth * level), np.sin(elevation) + 0 * azimuth
+    return np.stack((w, np.sin(azimuth) * level, z, np.cos(azimuth) * level), axis=-1)
 
 
 def rotated(audio: Floats32, yaw_deg: float) -> Floats32:

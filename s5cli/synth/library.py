@@ -1,14 +1,12 @@
 """The sound material that scenes are made of: recordings by class and source, backgrounds, rooms."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +43,7 @@ class Fold:
     count: int
 
     @classmethod
-    def parse(cls, text: str) -> Fold:
+    def parse(cls, text: str) -> Self:
         """`2/4` is the second of four.
 
         Raises:
@@ -85,7 +83,7 @@ class Library:
         interference: Path | None = None,
         noise: Path | None = None,
         rooms: Path | None = None,
-    ) -> Library:
+    ) -> Self:
         """Reads the headers of a split: `<root>/<split>/<Class>/…` or `<root>/sound_event/<split>/<Class>/…`.
 
         Interference, noise and rooms come from the folders named, each with or without a `<split>` folder in it; those
@@ -98,28 +96,22 @@ class Library:
         events = _by_label(_events_folder(root, split))
         for label in events:
             if label not in CLASSES:
-                raise UsageError(
-                    f"{root}: {label!r} is none of the 18 classes{nearest(label, CLASSES)}; rename or move it"
-                )
+                hint = nearest(label, CLASSES)
+                raise UsageError(f"{root}: {label!r} is none of the 18 classes{hint}; rename or move it")
         other = _folder(interference, root / "interference", split)
         kinds = _by_label(other) if other else {}
         if targets := sorted(set(kinds) & set(CLASSES)):
             raise UsageError(f"{other}: {targets[0]} is a target class, not interference; move it to the sound events")
         background = _folder(noise, root / "noise", split)
+        backgrounds = tuple(_recordings(background, background)) if background else ()
         acoustics = rooms or (root / "room_ir" if (root / "room_ir").is_dir() else None)
-        return cls(
-            events,
-            kinds,
-            tuple(_recordings(background, background)) if background else (),
-            find_rooms(acoustics, split) if acoustics else (),
-            split,
-        )
+        return cls(events, kinds, backgrounds, find_rooms(acoustics, split) if acoustics else (), split)
 
-    def without(self, fold: Fold) -> Library:
+    def without(self, fold: Fold) -> Self:
         """All but the sources of a fold."""
         return self._sources(lambda held: not held, fold)
 
-    def only(self, fold: Fold) -> Library:
+    def only(self, fold: Fold) -> Self:
         """The sources of a fold; backgrounds and rooms stay as they are. Labels with a single source are in no fold.
 
         Raises:
@@ -130,7 +122,7 @@ class Library:
             raise UsageError(f"fold {fold.number}/{fold.count}: no class has so many sources; give fewer folds")
         return found
 
-    def _sources(self, wanted: Callable[[bool], bool], fold: Fold) -> Library:
+    def _sources(self, wanted: Callable[[bool], bool], fold: Fold) -> Self:
         def chosen(files: Mapping[str, tuple[Recording, ...]]) -> dict[str, tuple[Recording, ...]]:
             held = {label: fold.of({file.source for file in of_label}) for label, of_label in files.items()}
             found = {
@@ -141,17 +133,9 @@ class Library:
 
         return replace(self, events=chosen(self.events), interference=chosen(self.interference))
 
-    def event(self, key: str) -> Recording:
-        """The foreground recording that a recipe calls `key`."""
-        return self._recording("sound event", key)
-
-    def interferer(self, key: str) -> Recording:
-        """The interference recording that a recipe calls `key`."""
-        return self._recording("interference", key)
-
-    def background(self, key: str) -> Recording:
-        """The background that a recipe calls `key`."""
-        return self._recording("background", key)
+    def recording(self, role: Literal["foreground", "interference", "background"], key: str) -> Recording:
+        """The recording that a recipe calls `key` in that role."""
+        return _found(self._by_key[role], key, "sound event" if role == "foreground" else role)
 
     def room(self, name: str) -> Room:
         """The room that a recipe calls `name`."""
@@ -161,14 +145,11 @@ class Library:
 
     @cached_property
     def _by_key(self) -> dict[str, dict[str, Recording]]:
-        """What recipes name of each kind."""
+        """What recipes name in each role."""
         events, others = (chain.from_iterable(of.values()) for of in (self.events, self.interference))
-        kinds: Mapping[str, Iterable[Recording]]
-        kinds = {"sound event": events, "interference": others, "background": self.noise}
-        return {kind: {file.key: file for file in files} for kind, files in kinds.items()}
-
-    def _recording(self, kind: str, key: str) -> Recording:
-        return _found(self._by_key[kind], key, kind)
+        roles: Mapping[str, Iterable[Recording]]
+        roles = {"foreground": events, "interference": others, "background": self.noise}
+        return {role: {file.key: file for file in files} for role, files in roles.items()}
 
 
 def _found(known: Mapping[str, T], key: str, kind: str) -> T:

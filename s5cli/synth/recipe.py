@@ -3,12 +3,10 @@
 The law is the synthesis of the DCASE 2026 Task 4 data (arXiv:2604.00776). All times in samples are at 32 kHz.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -19,8 +17,6 @@ from s5cli.synth.library import Library, Recording, active_s
 from s5cli.synth.room import Room, first_simulated_room, simulated_room
 from s5cli.synth.schedule import allowed_starts
 from s5cli.synth.settings import SceneSettings
-
-__all__ = ["Background", "Event", "SceneRecipe", "SceneSettings", "Take", "draw"]
 
 VERSION = 1
 Role = Literal["foreground", "interference"]
@@ -111,7 +107,7 @@ class SceneRecipe:
         return json.dumps(asdict(self), indent=1)
 
     @staticmethod
-    def from_json(text: str) -> SceneRecipe:
+    def from_json(text: str) -> "SceneRecipe":
         """The recipe of a text written by `to_json`.
 
         Raises:
@@ -121,16 +117,12 @@ class SceneRecipe:
             data = json.loads(text)
             if data["version"] != VERSION:
                 raise InputError(f"scene recipe of version {data['version']}; this program reads version {VERSION}")
-            background = data["background"] and Background(
-                data["background"]["file"], tuple(data["background"]["offsets"])
-            )
-            return SceneRecipe(**{**data, "events": tuple(map(_event, data["events"])), "background": background})
+            told = data["background"]
+            background = told and Background(told["file"], tuple(told["offsets"]))
+            events = (Event(**{**one, "takes": tuple(Take(**take) for take in one["takes"])}) for one in data["events"])
+            return SceneRecipe(**{**data, "events": tuple(events), "background": background})
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(f"not a scene recipe: {type(error).__name__} {error}") from error
-
-
-def _event(data: Mapping[str, Any]) -> Event:
-    return Event(**{**data, "takes": tuple(Take(**take) for take in data["takes"])})
 
 
 def draw(settings: SceneSettings, library: Library, seed: int, index: int) -> SceneRecipe:
@@ -251,19 +243,12 @@ class _Scene:
         start = self._start(max(take.at + take.n_samples for take in takes))
         if start is None:
             return False
-        snr_db, place = self._snr_db(role), self.room.positions[position]
-        azimuth_deg = (place.azimuth_deg + yaw_deg + 180) % 360 - 180
-        self.events.append(
-            Event(role, label, takes, start, snr_db, position, yaw_deg, azimuth_deg, place.elevation_deg)
-        )
+        s, place = self.settings, self.room.positions[position]
+        snr_db = float(self.rng.uniform(*(s.foreground_snr_db if role == "foreground" else s.interference_snr_db)))
+        direction_deg = (place.azimuth_deg + yaw_deg + 180) % 360 - 180, place.elevation_deg
+        self.events.append(Event(role, label, takes, start, snr_db, position, yaw_deg, *direction_deg))
         self.used |= sources
         return True
-
-    def _snr_db(self, role: Role) -> float:
-        settings = self.settings
-        return float(
-            self.rng.uniform(*(settings.foreground_snr_db if role == "foreground" else settings.interference_snr_db))
-        )
 
     def _places(self, rivals: list[Event]) -> list[tuple[int, float]]:
         """Positions, each with a yaw, that are far enough from the rivals; unoccupied ones if there are any."""

@@ -127,11 +127,10 @@ def convolve(source: Floats32, responses: Floats32) -> Floats32:
 
 def _dry(event: Event, library: Library) -> Floats32:
     """The event's audio before the room, peak-normalised."""
-    find = library.event if event.role == "foreground" else library.interferer
     audio = np.zeros(event.n_samples, np.float32)
     reference = None
     for take in event.takes:
-        piece = _played(find(take.file), take)
+        piece = _played(library.recording(event.role, take.file), take)
         rms = float(np.sqrt(np.square(piece).mean()))
         reference = rms if reference is None else reference
         if take.level_db is not None and rms > 0:
@@ -179,7 +178,7 @@ def background(recipe: SceneRecipe, library: Library) -> Floats32:
     """The background [m, t] at the reference level; silence where the recipe has none."""
     if recipe.background is None:
         return np.zeros((N_CHANNELS, recipe.n_samples), np.float32)
-    recording = library.background(recipe.background.file)
+    recording = library.recording("background", recipe.background.file)
     make = _recorded if recording.n_channels == N_CHANNELS else _diffuse
     audio = rotated(make(recording, recipe.background, recipe.n_samples), recipe.rotation_deg)
     power = np.square(audio).mean(dtype=np.float64)

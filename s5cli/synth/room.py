@@ -77,9 +77,8 @@ def find_rooms(folder: Path, split: str) -> tuple[Room, ...]:
     sofa_files = sorted((folder / split).glob("*.sofa")) or sorted(folder.glob("*.sofa"))
     rooms = (*_table_rooms(folder, split), *_openair_rooms(folder, split), *map(_sofa_room, sofa_files))
     if not rooms:
-        raise UsageError(
-            f"no rooms of split {split!r} in {folder}: expected {split}/*.sofa, *.sofa, room_ir.csv or openair.csv"
-        )
+        wanted = f"{split}/*.sofa, *.sofa, room_ir.csv or openair.csv"
+        raise UsageError(f"no rooms of split {split!r} in {folder}: expected {wanted}")
     return rooms
 
 
@@ -95,20 +94,12 @@ def _table_rooms(folder: Path, split: str) -> list[Room]:
 
 def _openair_rooms(folder: Path, split: str) -> list[Room]:
     rows = _rows(folder / "openair.csv", split) or _rows(folder / "openair" / "openair.csv", split)
-    return [
-        Room(
-            f"openair:{row['room']}",
-            "openair",
-            (
-                Position(
-                    float(row["estimated_azimuth_deg_ccw"]),
-                    float(row["estimated_elevation_deg"]),
-                    _beside(folder / "openair" / split, row["file"]),
-                ),
-            ),
-        )
-        for row in rows
-    ]
+    rooms = []
+    for row in rows:
+        direction_deg = float(row["estimated_azimuth_deg_ccw"]), float(row["estimated_elevation_deg"])
+        place = Position(*direction_deg, _beside(folder / "openair" / split, row["file"]))
+        rooms.append(Room(f"openair:{row['room']}", "openair", (place,)))
+    return rooms
 
 
 def _rows(table: Path, split: str) -> list[dict[str, str]]:
@@ -166,10 +157,8 @@ def _sofa_directions_deg(sofa: Any) -> Floats:
     points = np.asarray(source[()], dtype=np.float64).reshape(-1, 3)
     if source.attrs.get("Type", "spherical") in ("spherical", b"spherical"):
         return points[:, :2]
-    listener = np.asarray(
-        sofa["ListenerPosition"][()] if "ListenerPosition" in sofa else np.zeros((1, 3)), dtype=np.float64
-    )
-    return simulate.directions_deg(points - listener.reshape(-1, 3))
+    listener = sofa["ListenerPosition"][()] if "ListenerPosition" in sofa else np.zeros(3)
+    return simulate.directions_deg(points - np.asarray(listener, dtype=np.float64).reshape(-1, 3))
 
 
 def _sofa(file: Path) -> Any:

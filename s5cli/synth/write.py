@@ -26,8 +26,9 @@ from s5cli.scene import RATE_HZ
 from s5cli.synth.attribution import attribution_csv
 from s5cli.synth.foa import Floats32
 from s5cli.synth.library import Library
-from s5cli.synth.recipe import SceneRecipe, SceneSettings, draw
+from s5cli.synth.recipe import SceneRecipe, draw
 from s5cli.synth.render import render
+from s5cli.synth.settings import SceneSettings
 from s5cli.workers import leave_to_parent
 
 SOUNDSCAPE, ORACLE_TARGET, METADATA, ATTRIBUTION = "soundscape", "oracle_target", "metadata", "ATTRIBUTION.csv"

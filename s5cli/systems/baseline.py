@@ -1,11 +1,9 @@
 """The official baseline of DCASE 2026 Task 4 (arXiv:2604.00776): one tagger, one separator, no rules."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -38,10 +36,8 @@ class Decision:
     def _clip(self, row: int) -> ClipTrace:
         active = self.separated.active[row]
         asked = np.flatnonzero(active).tolist()
-        return ClipTrace(
-            tuple(self._query(row, slot, number) for number, slot in enumerate(asked)),
-            silence=tuple(self.slots.probability[row, ~active].tolist()),
-        )
+        queries = tuple(self._query(row, slot, number) for number, slot in enumerate(asked))
+        return ClipTrace(queries, silence=tuple(self.slots.probability[row, ~active].tolist()))
 
     def _query(self, row: int, slot: int, number: int) -> QueryTrace:
         confidence = float(self.slots.probability[row, slot])
@@ -56,16 +52,11 @@ class Baseline:
     knobs: ClassVar[Mapping[str, Knob]] = {}
     options: ClassVar[Mapping[str, Option]] = {}
     drops: ClassVar[Mapping[str, Drop]] = {}
-    ablation: ClassVar[Sequence[AblationRow]] = (
-        AblationRow("{name}"),
-        AblationRow("true labels", true_labels=True),
-    )
+    ablation: ClassVar[Sequence[AblationRow]] = (AblationRow("{name}"), AblationRow("true labels", true_labels=True))
     window_s: ClassVar[float | None] = 10.0  # of its training; the official program takes any recording whole
 
     def __init__(self, *, tagger: Tagger, separator: Separator, setting: Setting) -> None:
-        self.tagger = tagger
-        self.separator = separator
-        self.setting = setting
+        self.tagger, self.separator, self.setting = tagger, separator, setting
         self.nparams = tagger.nparams + separator.nparams
         self.tag: Tag | GivenQueries = Tag(tagger)
         self.separate = Separate(separator)
@@ -77,7 +68,7 @@ class Baseline:
         stems = Stems(slots.classes, slots.probability, places(slots.classes), found.waveforms)
         return Decision(tags, slots, stems, given=isinstance(self.tag, GivenQueries))
 
-    def with_queries(self, queries: Queries) -> Baseline:
+    def with_queries(self, queries: Queries) -> Self:
         """The same for classes that a user named, in place of what the tagger says."""
         twin = copy.copy(self)
         twin.tag = GivenQueries(queries)

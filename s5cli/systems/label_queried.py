@@ -52,10 +52,8 @@ class Decision:
         found = self.found
         confidence, surest = float(found.queries.confidence[row, slot]), float(found.surest[row, slot])
         said = Stage("named") if self.is_named else Stage("tagger", {"p": confidence, "surest_frame": surest})
-        share = float(found.activity[row, slot].mean())
-        query = QueryTrace(
-            CLASSES[found.queries.classes[row, slot]], confidence, slot, (said, Stage("asked", {"sounding": share}))
-        )
+        asked = Stage("asked", {"sounding": float(found.activity[row, slot].mean())})
+        query = QueryTrace(CLASSES[found.queries.classes[row, slot]], confidence, slot, (said, asked))
         if found.reported[row, slot]:
             return replace(query, reported=int(found.reported[row, :slot].sum()))
         return replace(query, dropped_by="report", reason=self._unsure(row, slot, confidence, surest))

@@ -3,12 +3,10 @@
 Two taggers propose, one separator (or the better of two) answers, the 1-channel tagger listens to every stem again.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -73,18 +71,15 @@ class TaggingDriven:
         separator_b: Separator | None = None,
         setting: Setting,
     ) -> None:
-        self.tagger_1ch = tagger_1ch
-        self.tagger_4ch = tagger_4ch
-        self.separator_a = separator_a
-        self.separator_b = separator_b
-        self.setting = setting
+        self.tagger_1ch, self.tagger_4ch, self.setting = tagger_1ch, tagger_4ch, setting
+        self.separator_a, self.separator_b = separator_a, separator_b
         of_b = separator_b.nparams if separator_b is not None else 0
         self.nparams = tagger_1ch.nparams + tagger_4ch.nparams + separator_a.nparams + of_b
         self.tag: TagTwice | GivenQueries = TagTwice(tagger_4ch, tagger_1ch)
         self.separate_a = SeparateAndTag(separator_a, tagger_1ch)
         self.separate_b = SeparateAndCompare(separator_b, tagger_1ch) if separator_b is not None else None
 
-    def __call__(self, scenes: Sequence[Scene]) -> Decision:
+    def __call__(self, scenes: Sequence[Scene]) -> "Decision":
         tags = self.tag(scenes)
         fused = fuse(tags, self.setting)
         first = self.separate(scenes, fused.queries)
@@ -96,7 +91,7 @@ class TaggingDriven:
         gates = gate(chosen, chosen.numbers["energy_db"], tags.silent, self.setting)
         return Decision(self.setting, tags, fused, first, kept, refined, rivals, from_b, chosen, gates)
 
-    def with_queries(self, queries: Queries) -> TaggingDriven:
+    def with_queries(self, queries: Queries) -> Self:
         """The same flow for classes that a user named: no tagger is asked, and nothing is dropped."""
         twin = copy.copy(self)
         twin.tag, twin.setting = GivenQueries(queries), self.setting.moved(NOTHING_DROPPED)

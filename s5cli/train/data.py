@@ -1,7 +1,5 @@
 """Training examples: scenes drawn and rendered on the fly, example i always the same, padded to three slots."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -11,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from s5cli.adapters.slots import label_vectors
 from s5cli.errors import UsageError
-from s5cli.labels import CLASSES, N_CLASSES, N_SLOTS, SILENCE_INDEX
+from s5cli.labels import CLASSES, N_SLOTS, SILENCE_INDEX
 from s5cli.scene import N_CHANNELS
 from s5cli.synth.library import Library
 from s5cli.synth.recipe import draw
@@ -34,15 +33,14 @@ class Batch:
     @property
     def query(self) -> Tensor:
         """One-hot classes of all slots side by side, [b, s × k]."""
-        hot = torch.nn.functional.one_hot(self.classes.clamp_min(0), N_CLASSES) * (self.classes >= 0)[..., None]
-        return hot.flatten(1).to(self.mixture.dtype)
+        return label_vectors(self.classes).to(self.mixture.dtype)
 
     @property
     def tags(self) -> Tensor:
         """Tagger targets, [b, s], silence where unused."""
         return self.classes.where(self.classes >= 0, SILENCE_INDEX)
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> "Batch":
         return Batch(self.mixture.to(device), self.targets.to(device), self.classes.to(device))
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor, Tensor]:

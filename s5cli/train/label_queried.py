@@ -4,8 +4,6 @@ Source: "Extending SR-CorrNet to label-queried target sound extraction" (Ku, Jeo
 the class-aware permutation-invariant loss; how labels are spoilt is ours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,12 +18,7 @@ from s5cli.nn.label_frames import held
 from s5cli.scene import EMPTY, RATE_HZ
 from s5cli.synth.library import Library
 from s5cli.train.data import Batch, Scenes
-from s5cli.train.losses import (
-    auxiliary_loss,
-    class_aware_si_sdr_loss,
-    class_aware_snr_loss,
-    frame_pit_cross_entropy,
-)
+from s5cli.train.losses import auxiliary_loss, class_aware_si_sdr_loss, class_aware_snr_loss, frame_pit_cross_entropy
 from s5cli.train.recipe import Recipe, from_table
 from s5cli.train.tasks import Separator, Tagger
 

@@ -16,7 +16,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from s5cli.errors import OutputError, S5Error, UsageError
 from s5cli.synth.library import Library
@@ -98,9 +98,8 @@ def train(
     run.save()
     path = run.export(began_as)
     if fabric.is_global_zero:
-        path.with_suffix(".md").write_text(
-            card(recipe, run.config, run.done_steps, library, held_out, began_as), encoding="utf-8"
-        )
+        about = card(recipe, run.config, run.done_steps, library, held_out, began_as)
+        path.with_suffix(".md").write_text(about, encoding="utf-8")
     return path
 
 
@@ -164,9 +163,8 @@ class Run:
         with self.fabric.autocast():
             loss = self.task.loss(self.recipe, self.network, batch)
         if not torch.isfinite(loss):
-            raise S5Error(
-                f"training {self.recipe.name}: loss is {loss.item()} at step {self.done_steps}; lower the learning rate"
-            )
+            what = f"loss is {loss.item()} at step {self.done_steps}"
+            raise S5Error(f"training {self.recipe.name}: {what}; lower the learning rate")
         self.fabric.backward(loss)
         self.fabric.clip_gradients(self.network, self.optimiser, max_norm=s.clip_norm)
         self.optimiser.step()
@@ -276,9 +274,9 @@ class Run:
         """The averaged weights as safetensors, float16 where the recipe says so, with their configuration inside."""
         path = self.weights
         if self.fabric.is_global_zero:
-            state = {
-                key: halved(value) if self.recipe.half else value for key, value in self.averaged.state_dict().items()
-            }
+            state = {key: value.contiguous() for key, value in self.averaged.state_dict().items()}
+            if self.recipe.half:
+                state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
             metadata = {
                 "network": self.recipe.network,
                 "config": json.dumps(self.config),
@@ -287,7 +285,7 @@ class Run:
                 "began_as": json.dumps(list(began_as)),
             }
             with written(path) as part:
-                save_file({key: value.contiguous() for key, value in state.items()}, part, metadata=metadata)
+                save_file(state, part, metadata=metadata)
         return path
 
 
@@ -358,7 +356,3 @@ def average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
             mean.lerp_(now, 1 - decay)
         else:
             mean.copy_(now)
-
-
-def halved(value: Tensor) -> Tensor:
-    return value.half() if value.is_floating_point() else value

@@ -194,7 +194,7 @@ def best_over_permutations(pairs: Tensor) -> Tensor:
 
 
 def best_order(pairs: Tensor) -> Tensor:
-    """The permutation of the least mean, [b, s]: the target of each slot.
+    """The target of each slot by the permutation of the least mean, [b, slot, target] to [b, s].
 
     >>> best_order(torch.tensor([[[5.0, 1], [1, 9]]]))
     tensor([[1, 0]])

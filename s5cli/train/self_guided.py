@@ -5,8 +5,6 @@ universal separator whose stems are enrolments, the pretrained networks that lis
 and stay as they are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,18 +16,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s5cli.adapters.slots import label_vectors
 from s5cli.errors import UsageError, nearest
 from s5cli.labels import N_CLASSES, N_SLOTS
+from s5cli.nn.arcface import energy
 from s5cli.nn.class_decoder import Said
 from s5cli.nn.deft import Separated
 from s5cli.synth.library import Library
 from s5cli.synth.render import Rendered
 from s5cli.train.data import Batch, Scenes, padded
 from s5cli.train.enrolments import Enrolments
+from s5cli.train.losses import best_order
 from s5cli.train.recipe import Recipe, from_table
 from s5cli.train.self_guided_losses import (
     arcface_loss,
-    best_order,
     energy_loss,
     errors,
     masked_snr_loss,
@@ -154,6 +154,26 @@ class SelfGuided:
         self.prepare(recipe)
         return Sources(recipe.scenes, library, recipe.examples)
 
+    def whole_loss(
+        self, network: Any, batch: Batch, found: Separated, targets: Tensor, classes: Tensor, is_named: bool = True
+    ) -> Tensor:
+        """Of all that was found; targets [b, s, t] and classes [b, s] are in its order."""
+        o, reference, waveforms = self.options, batch.mixture[:, 0], found.waveforms.float()
+        stems = waveforms[:, :N_SLOTS]
+        loss = stems.sum() * 0
+        if o.separation:
+            rest = self.rest_loss(waveforms[:, N_SLOTS:], batch.targets[:, N_SLOTS:], reference)
+            of_targets = (
+                sa_sdr_loss(stems, targets, reference)
+                if o.extraction == "sa_sdr"
+                else masked_snr_loss(stems, targets, classes >= 0)
+            )
+            loss = o.separation * (of_targets + o.others * rest).mean()
+        if is_named and (o.classes or o.silence):
+            features = self.features(network, stems, batch.mixture)
+            loss = loss + self.class_loss(network, found, features, classes)
+        return loss
+
     def rest_loss(self, waveforms: Tensor, targets: Tensor, reference: Tensor) -> Tensor:
         """Of interference in its best order and of noise: [b, 3, t] each, by clip."""
         order = best_order(errors(waveforms[:, :-1], targets[:, :-1]))
@@ -177,32 +197,27 @@ class SelfGuided:
         return listened(self.given["semantic"], stems, mixture)
 
 
+def matched(estimates: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The foreground's targets [b, s, t] and classes [b, s] in the order that is nearest to estimates [b, s, t]."""
+    targets = batch.targets[:, :N_SLOTS]
+    order = best_order(errors(estimates, targets))
+    return ordered(targets, order), ordered(batch.classes, order)
+
+
 class Universal(SelfGuided):
     """Every source of a mixture, in any order; and, where the network has a classifier, what they are."""
 
     def loss(self, recipe: Recipe, network: Any, batch: Batch) -> Tensor:
-        o, reference = self.options, batch.mixture[:, 0]
         found = Separated(*network(batch.mixture))
-        waveforms = found.waveforms.float()
-        stems, targets = waveforms[:, :N_SLOTS], batch.targets[:, :N_SLOTS]
-        order = best_order(errors(stems.detach(), targets))
-        loss = stems.sum() * 0
-        if o.separation:
-            rest = self.rest_loss(waveforms[:, N_SLOTS:], batch.targets[:, N_SLOTS:], reference)
-            of_targets = sa_sdr_loss(stems, ordered(targets, order), reference)
-            loss = o.separation * (of_targets + o.others * rest).mean()
-        if o.classes or o.silence:
-            features = self.features(network, stems, batch.mixture)
-            loss = loss + self.class_loss(network, found, features, ordered(batch.classes, order))
-        return loss
+        targets, classes = matched(found.waveforms[:, :N_SLOTS].float().detach(), batch)
+        return self.whole_loss(network, batch, found, targets, classes)
 
     def validate(self, network: Any, scenes: Sequence[Batch]) -> Validation:
         seen = Seen()
         for batch in scenes:
             found = network(batch.mixture)
             stems = found.waveforms[:, :N_SLOTS].float()
-            order = best_order(errors(stems, batch.targets))
-            targets, classes = ordered(batch.targets, order), ordered(batch.classes, order)
+            targets, classes = matched(stems, batch)
             seen.separated(stems, targets, batch.mixture[:, :1])
             if self.options.classes or self.options.silence:
                 seen.named(network.said(found, self.features(network, stems, batch.mixture)), classes)
@@ -229,8 +244,7 @@ class Extraction(SelfGuided):
     def clues(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Enrolments [b, s, t], and targets and classes in their order."""
         enrolments = (self.kept or self.enrolments)(batch.mixture)
-        order = best_order(errors(enrolments, batch.targets[:, :N_SLOTS]))
-        return enrolments, ordered(batch.targets[:, :N_SLOTS], order), ordered(batch.classes, order)
+        return enrolments, *matched(enrolments, batch)
 
     def frames(self, enrolments: Tensor, mixture: Tensor, classes: Tensor) -> Tensor | None:
         """The frame clue [b, s, m, e], zeros where a slot is silent."""
@@ -241,28 +255,13 @@ class Extraction(SelfGuided):
 
     def extracted(self, network: Any, batch: Batch, clue: Tensor, enrolments: Tensor, with_frames: bool) -> Separated:
         features = self.frames(enrolments, batch.mixture, clue) if with_frames else None
-        return Separated(*network(batch.mixture, enrolments, one_hot(clue), features))
+        return Separated(*network(batch.mixture, enrolments, label_vectors(clue), features))
 
     def loss(self, recipe: Recipe, network: Any, batch: Batch) -> Tensor:
-        o, reference = self.options, batch.mixture[:, 0]
         enrolments, targets, classes = self.clues(batch)
-        with_frames = bool(torch.rand(()) >= o.frames_off)
+        with_frames = bool(torch.rand(()) >= self.options.frames_off)
         found = self.extracted(network, batch, self.mistaken(classes), enrolments, with_frames)
-        waveforms = found.waveforms.float()
-        stems = waveforms[:, :N_SLOTS]
-        loss = stems.sum() * 0
-        if o.separation:
-            rest = self.rest_loss(waveforms[:, N_SLOTS:], batch.targets[:, N_SLOTS:], reference)
-            of_targets = (
-                sa_sdr_loss(stems, targets, reference)
-                if o.extraction == "sa_sdr"
-                else masked_snr_loss(stems, targets, classes >= 0)
-            )
-            loss = o.separation * (of_targets + o.others * rest).mean()
-        if hasattr(network, "dpc") and (o.classes or o.silence):
-            features = self.features(network, stems, batch.mixture)
-            loss = loss + self.class_loss(network, found, features, classes)
-        return loss
+        return self.whole_loss(network, batch, found, targets, classes, is_named=hasattr(network, "dpc"))
 
     def mistaken(self, classes: Tensor) -> Tensor:
         """Classes [b, s] as an earlier stage might say them: some replaced by none or by any."""
@@ -289,14 +288,12 @@ class StemClassifier(Extraction):
     """Classes of stems that a universal separator made, and an energy for those of none."""
 
     calls: Sequence[str] = ()
-    needs = ("separator",)
 
     def answers(self, network: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits [b s, k] and classes [b s]."""
         stems, _, classes = self.clues(batch)
-        heard = (
-            listened(self.given["semantic"], stems, batch.mixture) if "semantic" in self.given else stems.flatten(0, 1)
-        )
+        listener = self.given.get("semantic")
+        heard = listened(listener, stems, batch.mixture) if listener else stems.flatten(0, 1)
         return network(heard).float(), classes.flatten()
 
     def loss(self, recipe: Recipe, network: Any, batch: Batch) -> Tensor:
@@ -306,18 +303,11 @@ class StemClassifier(Extraction):
         return loss + o.energy * energy_loss(logits, classes) if o.energy else loss
 
     def validate(self, network: Any, scenes: Sequence[Batch]) -> Validation:
-        from s5cli.nn.arcface import energy
-
         seen = Seen()
         for batch in scenes:
             logits, classes = self.answers(network, batch)
             seen.named(Said(logits, -3.5 - energy(logits)), classes)
         return seen.scores()
-
-
-def one_hot(classes: Tensor) -> Tensor:
-    """Classes [b, s], −1 for none, side by side: [b, s k]."""
-    return (F.one_hot(classes.clamp_min(0), N_CLASSES) * (classes >= 0)[..., None]).flatten(1).float()
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------

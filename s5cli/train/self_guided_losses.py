@@ -4,10 +4,7 @@ Source: "A Multi-Stage Separation-and-Classification Framework Guided by Complem
 (arXiv:2606.24512) and "Self-Guided Target Sound Extraction …" (arXiv:2509.13741).
 """
 
-from __future__ import annotations
-
 import math
-from itertools import permutations
 from typing import Literal
 
 import torch
@@ -24,17 +21,6 @@ _ENERGY_IN, _ENERGY_OUT = -6.0, -1.0
 def errors(estimates: Tensor, targets: Tensor) -> Tensor:
     """Squared distance of every estimate to every target: [b, s, t] each to [b, estimate, target]."""
     return (estimates[:, :, None] - targets[:, None]).square().sum(dim=-1)
-
-
-def best_order(errors: Tensor) -> Tensor:
-    """The target of each estimate, by the permutation of least total error: [b, s, s] to [b, s].
-
-    >>> best_order(torch.tensor([[[5.0, 1.0], [0.0, 5.0]]]))
-    tensor([[1, 0]])
-    """
-    orders = torch.tensor(list(permutations(range(errors.shape[1]))), device=errors.device)  # [p, s]
-    rows = torch.arange(errors.shape[1], device=errors.device)
-    return orders[errors[:, rows, orders].sum(dim=-1).argmin(dim=1)]
 
 
 def ordered(values: Tensor, order: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 
 from s5cli.errors import UsageError
 from s5cli.scene import Bools, Floats, Ints
-from s5cli.score.bootstrap import Bootstrap, Interval, Ratios, intervals, spread
+from s5cli.score.bootstrap import Bootstrap, Interval, Ratios, Spread, intervals, spread
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import Candidate, Search
 from s5cli.tune.trials import Trials
@@ -43,12 +43,12 @@ class HeldOut:
 
     @property
     def score(self) -> Gain:
-        return bootstrapped(self.tuned.capi_sdri_db)
+        return gained(bootstrapped(self.tuned.capi_sdri_db))
 
     @property
     def gain(self) -> Gain:
         """Over the defaults, drawn in pairs."""
-        return paired(self.tuned.capi_sdri_db, self.untuned.capi_sdri_db)
+        return gained(bootstrapped(self.tuned.capi_sdri_db) - bootstrapped(self.untuned.capi_sdri_db))
 
 
 def folds(n_targets: Ints, count: int, seed: int = 0) -> list[Bools]:
@@ -135,18 +135,12 @@ def number_of(folds: Sequence[Bools]) -> Ints:
     return np.asarray(np.argmax(np.stack(folds), axis=0))
 
 
-def bootstrapped(values_db: Floats) -> Gain:
-    """Mean of the clips that have a value, with its interval."""
-    found = spread(_ratios(values_db), Bootstrap())
+def gained(found: Spread) -> Gain:
+    """A mean, or the difference of two means over the same clips, with its interval."""
     return Gain(float(found.estimate[0]), intervals(found)[0])
 
 
-def paired(ours_db: Floats, theirs_db: Floats) -> Gain:
-    """Difference of two means over the same clips, with its interval."""
-    found = spread(_ratios(ours_db), Bootstrap()) - spread(_ratios(theirs_db), Bootstrap())
-    return Gain(float(found.estimate[0]), intervals(found)[0])
-
-
-def _ratios(values_db: Floats) -> Ratios:
+def bootstrapped(values_db: Floats) -> Spread:
+    """Mean of the clips that have a value."""
     scored = ~np.isnan(values_db)
-    return Ratios(np.where(scored, values_db, 0.0)[:, None], scored.astype(np.float64)[:, None])
+    return spread(Ratios(np.where(scored, values_db, 0.0)[:, None], scored.astype(np.float64)[:, None]), Bootstrap())

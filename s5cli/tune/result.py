@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from s5cli.audio import write_file
 from s5cli.errors import UsageError
 from s5cli.knobs import Setting, finite_or_text
 from s5cli.labels import CLASSES
@@ -66,14 +65,6 @@ class Result:
     def to_toml(self) -> str:
         """The same, in the form of a thresholds file."""
         return "".join(f"{line}\n" for line in toml(self.to_json()))
-
-    def write(self, path: Path) -> None:
-        """Writes the thresholds file, whole or not at all.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        write_file(path, self.to_toml().encode())
 
 
 def check_place(path: Path) -> None:

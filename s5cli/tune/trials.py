@@ -3,8 +3,6 @@
 Many settings are replayed by several processes, which share the evidence of the one that started them.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import sys
@@ -63,7 +61,7 @@ class Trials:
         self._tried: dict[bytes, bool] = {}  # whether it was scored
 
     @property
-    def workers(self) -> Workers:
+    def workers(self) -> "Workers":
         """Processes that hold the replay over all that was asked by now."""
         if self._workers is None:
             self._workers = Workers(replay_of(self.system, self.cache, self.data), self.n_workers)
@@ -86,7 +84,9 @@ class Trials:
         found = dict(zip(todo, map(self._checked, self.workers.outcomes(list(todo.values()))), strict=True))
         self._tried.update((key, not outcome.unseen.any()) for key, outcome in found.items())
         answers = [found[key] if key in found else self._known[key] for key in keys]
-        self._remember(found)
+        self._known.update(found)
+        while len(self._known) > MAX_REMEMBERED:
+            self._known.popitem(last=False)
         return answers
 
     def _checked(self, outcome: Outcome) -> Outcome:
@@ -141,11 +141,6 @@ class Trials:
         self._workers = None
         for key in [key for key, outcome in self._known.items() if outcome.unseen.any()]:
             del self._known[key]
-
-    def _remember(self, found: dict[bytes, Outcome]) -> None:
-        self._known.update(found)
-        while len(self._known) > MAX_REMEMBERED:
-            self._known.popitem(last=False)
 
 
 # --- workers ----------------------------------------------------------------------------------------------------------

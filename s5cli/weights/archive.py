@@ -53,9 +53,8 @@ def _find(zipped: zipfile.ZipFile, member: str, archive: Path) -> zipfile.ZipInf
     if len(found) != 1:
         how = "holds no" if not found else f"holds {len(found)} files named"
         raise DownloadError(f"{archive} {how} {member!r}; it is not the archive that weights.toml means")
-    link = stat.S_ISLNK(found[0].external_attr >> 16)
-    if link or not is_inside(found[0].filename):
-        raise DownloadError(
-            f"{archive}: refusing {found[0].filename!r}, which leads out of the archive; do not trust it"
-        )
-    return found[0]
+    info = found[0]
+    if stat.S_ISLNK(info.external_attr >> 16) or not is_inside(info.filename):
+        what = f"{info.filename!r}, which leads out of the archive"
+        raise DownloadError(f"{archive}: refusing {what}; do not trust it")
+    return info

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from s5cli.errors import WeightsError, nearest
+from s5cli.official import some_of
 from s5cli.weights import places
 from s5cli.weights.unpickle import Parameter, TensorPlan, read_pickle
 
@@ -264,11 +266,16 @@ def match(network_class: Any, checkpoint: Checkpoint, given: Mapping[str, Any]) 
     config = _config(network_class, dict(given) or checkpoint.config, checkpoint.path)
     renamed, own = getattr(network_class, "renamed", dict), blank(network_class, config, checkpoint.path).state_dict()
     state = strip_prefix(renamed(checkpoint.tensors), own)
-    found = _config_from_state(network_class, state, config)
+    found = config
+    if hasattr(network_class, "config_from_state"):
+        with suppress(KeyError):  # of another network: the match says so by name
+            found = network_class.config_from_state(state, config)
     if found != config:
         config, own = found, blank(network_class, found, checkpoint.path).state_dict()
     state = without_constants(state, own, getattr(network_class, "stored_constants", ()))
-    _refuse(mismatches(state, own), network_class, checkpoint.path)
+    if wrong := mismatches(state, own):
+        listed = some_of(wrong, MOST_KEYS)
+        raise WeightsError(f"{checkpoint.path} does not hold the weights of {network_class.__name__}: {listed}")
     return config, state
 
 
@@ -332,43 +339,24 @@ def _without_numbers(network_class: Any, config: Any, path: Path) -> nn.Module:
 
 
 def _config(network_class: Any, values: Mapping[str, Any], path: Path) -> Any:
-    known = {field.name for field in dataclasses.fields(network_class.Config)}
+    known, name = {field.name for field in dataclasses.fields(network_class.Config)}, network_class.__name__
     for key in values:
         if key not in known:
-            raise WeightsError(
-                f"{path}: its configuration has {key!r}, {network_class.__name__} has not{nearest(key, known)}"
-            )
+            raise WeightsError(f"{path}: its configuration has {key!r}, {name} has not{nearest(key, known)}")
     tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     try:
         return network_class.Config(**tuples)
     except (TypeError, ValueError) as error:
-        raise WeightsError(
-            f"{path}: its configuration is not one of {network_class.__name__} ({_reason(error)})"
-        ) from error
+        raise WeightsError(f"{path}: its configuration is not one of {name} ({_reason(error)})") from error
 
 
 def _construct(network_class: Any, config: Any, path: Path) -> nn.Module:
     try:
         network: nn.Module = network_class(config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:  # what torch says of impossible sizes
-        raise WeightsError(
-            f"{path}: no {network_class.__name__} can be built from {str(config)[:300]} ({_reason(error)})"
-        ) from error
+        what = f"no {network_class.__name__} can be built from {str(config)[:300]}"
+        raise WeightsError(f"{path}: {what} ({_reason(error)})") from error
     return network
-
-
-def _config_from_state(network_class: Any, state: Mapping[str, Tensor], config: Any) -> Any:
-    try:
-        return network_class.config_from_state(state, config) if hasattr(network_class, "config_from_state") else config
-    except KeyError:  # of another network: the match says so by name
-        return config
-
-
-def _refuse(wrong: list[str], network_class: Any, path: Path) -> None:
-    if wrong:
-        more = f" and {len(wrong) - MOST_KEYS} more" if len(wrong) > MOST_KEYS else ""
-        listed = ", ".join(wrong[:MOST_KEYS])
-        raise WeightsError(f"{path} does not hold the weights of {network_class.__name__}: {listed}{more}")
 
 
 # --- the local copy --------------------------------------------------------------------------------------------------

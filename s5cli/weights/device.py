@@ -22,19 +22,18 @@ def resolve_device(name: str) -> torch.device:
     import torch
 
     kind, _, index = name.partition(":")
+    this = f"this torch ({torch.__version__})"
     if name == "auto":
         usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         return torch.device(next((kind for kind, is_there in usable.items() if is_there), "cpu"))
     if name == "mps" and not torch.backends.mps.is_available():
-        raise UsageError(f"device 'mps': this torch ({torch.__version__}) finds no Apple GPU; give device auto or cpu")
+        raise UsageError(f"device 'mps': {this} finds no Apple GPU; give device auto or cpu")
     if name in ("cpu", "mps"):
         return torch.device(name)
     if kind != "cuda" or (name != "cuda" and not index.isdecimal()):
         raise UsageError(f"unknown device {name!r}; it is auto, cpu, cuda, cuda:N or mps")
     if not torch.cuda.is_available():
-        raise UsageError(
-            f"device {name!r}: this torch ({torch.__version__}) finds no CUDA GPU; give device auto or cpu"
-        )
+        raise UsageError(f"device {name!r}: {this} finds no CUDA GPU; give device auto or cpu")
     if index and int(index) >= torch.cuda.device_count():
         raise UsageError(f"device {name!r}: there are {torch.cuda.device_count()} CUDA GPUs, counted from 0")
     return torch.device(name)

@@ -121,7 +121,9 @@ class Partial:
 
     def _receive(self, url: str, size_bytes: int | None, shown: bool) -> None:
         """One connection: from where the partial file ends to the end of the file."""
-        with _open(url, self._range()) as response:
+        known = self.validator  # the rest is asked for, provided that the file is still the same version
+        rest = {"Range": f"bytes={self.size}-", "If-Range": known} if self.size and known else {}
+        with _open(url, rest) as response:
             reply = _reply(response)
             if reply.start and (reply.start != self.size or reply.validator != self.validator):
                 self.forget()
@@ -140,11 +142,6 @@ class Partial:
                     file.write(block)
         if reply.total is not None and self.size < reply.total:
             raise _CutError(f"the connection was cut after {self.size} of {reply.total} bytes")
-
-    def _range(self) -> dict[str, str]:
-        """Headers that ask for the rest, provided that the file is still the same version."""
-        validator = self.validator
-        return {"Range": f"bytes={self.size}-", "If-Range": validator} if self.size and validator else {}
 
     @property
     def validator(self) -> str | None:
@@ -199,17 +196,13 @@ def _with_progress(response: HTTPResponse, name: str, reply: _Reply) -> Iterator
     with tqdm(
         total=reply.total, initial=reply.start, desc=name, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr
     ) as bar:
-        for block in _blocks(response):
+        while block := _block(response):
             yield block
             bar.update(len(block))
 
 
-def _blocks(response: HTTPResponse) -> Iterator[bytes]:
-    while True:
-        try:
-            block = response.read(BLOCK_BYTES)
-        except (OSError, HTTPException) as error:
-            raise _CutError(f"the connection was cut ({error})") from error
-        if not block:
-            return
-        yield block
+def _block(response: HTTPResponse) -> bytes:
+    try:
+        return response.read(BLOCK_BYTES)
+    except (OSError, HTTPException) as error:
+        raise _CutError(f"the connection was cut ({error})") from error

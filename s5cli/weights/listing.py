@@ -53,16 +53,9 @@ def file_row(file: FileEntry, registry: Registry) -> FileRow:
     """A checkpoint of the registry."""
     path = fetch.locate(file)
     systems = tuple(entry.name for entry in registry.systems.values() if file in entry.files)
-    return FileRow(
-        file.name,
-        fetch.status(file),
-        file.licence.name,
-        file.source,
-        str(path) if path else None,
-        path.stat().st_size if path else file.size_bytes,
-        fetch.expected(file),
-        systems,
-    )
+    place, size = (str(path), path.stat().st_size) if path else (None, file.size_bytes)
+    status, wanted = fetch.status(file), fetch.expected(file)
+    return FileRow(file.name, status, file.licence.name, file.source, place, size, wanted, systems)
 
 
 def verify_row(file: FileEntry) -> VerifyRow:

@@ -113,10 +113,8 @@ def _check_values(found: Any) -> None:
     for _ in range(MOST_DEPTH):
         if any(isinstance(value, int) and not -MOST_INTEGER <= value < MOST_INTEGER for value in layer):
             raise ValueError("it has an integer of more than 64 bits")
-        inner = (
-            value.values() if isinstance(value, dict) else value for value in layer if isinstance(value, dict | list)
-        )
-        layer = [value for values in inner for value in values]
+        tables = [value for value in layer if isinstance(value, dict | list)]
+        layer = [value for table in tables for value in (table.values() if isinstance(table, dict) else table)]
     if layer:
         raise ValueError("it is nested too deeply")
 

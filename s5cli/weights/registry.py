@@ -157,9 +157,8 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
         raise WeightsError(f"{path} cannot be read ({error}); repair it, or delete it if it is your own") from error
     for kind, entries in tables.items():
         if kind not in KINDS or not isinstance(entries, dict):
-            raise WeightsError(
-                f"{path}: unknown table [{kind}]; a registry has {', '.join(f'[{k}.NAME]' for k in KINDS)}"
-            )
+            known = ", ".join(f"[{one}.NAME]" for one in KINDS)
+            raise WeightsError(f"{path}: unknown table [{kind}]; a registry has {known}")
     return tables
 
 
@@ -223,12 +222,9 @@ class _Reader:
             fields["sha256"] = entry["sha256"].lower()
         source = self._source(where, entry.get("source"))
         self._check_url(where, source.get("url"), "sha256" in entry)
-        return FileEntry(
-            name,
-            self.lookup(where, "licence", entry["licence"], licences),
-            path=self._path(where, entry["path"]) if "path" in entry else None,
-            **{**fields, **source},
-        )
+        terms = self.lookup(where, "licence", entry["licence"], licences)
+        path = self._path(where, entry["path"]) if "path" in entry else None
+        return FileEntry(name, terms, path=path, **{**fields, **source})
 
     def part(self, name: str, entry: Any, files: Mapping[str, FileEntry]) -> PartEntry:
         where = f"part.{name}"

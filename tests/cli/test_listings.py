@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import shutil
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -198,7 +199,7 @@ def test_doctor_lists_extras_memory_and_disk(s5, monkeypatch):
 
 
 def test_doctor_says_what_is_in_the_way(s5, monkeypatch):
-    monkeypatch.setattr("s5cli.cli.doctor._disk_free_gib", lambda: {"here": 0.2, "cache": 100.0})
+    monkeypatch.setattr("s5cli.cli.doctor._free_gib", lambda folder: 0.2 if folder == Path() else 100.0)
     done = s5("doctor")
     assert done.out.splitlines()[-1] == "verdict: 1 in the way: little disk (here): 0.2 GiB"
 

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s5cli.knobs import Setting
-from s5cli.rules.fuse import BothTags, GivenTags, fuse, pair, rank
-from s5cli.rules.propose import Proposals, propose
+from s5cli.rules.fuse import BothTags, GivenTags, Proposals, fuse, pair, propose, rank
 from s5cli.scene import EMPTY, Queries, Tags
 from tests.rules.reference import fuse_clip
 

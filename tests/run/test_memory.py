@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.measure import live_bytes
 from s5cli.api import LoadedSystem
+from s5cli.run.plan import Options
 from s5cli.run.windows import separate_long
 from s5cli.scene import RATE_HZ, Scene
 from tests.toy import Toy, ToyDecision, tones, toy
@@ -46,7 +47,7 @@ def test_sound_of_sources_that_are_over_is_let_go(tmp_path):
     held: list[int] = []
     loaded = LoadedSystem("toy", Restless(setting=toy().setting), "cpu")
     path = tmp_path / "long.wav"
-    report = separate_long(path, loaded, 1.0, 1, (), tmp_path, tell=lambda *_: held.append(held_bytes()))
+    report = separate_long(path, loaded, 1.0, 1, Options(), tmp_path, tell=lambda *_: held.append(held_bytes()))
     assert len(report.stems) > 40, "hardly any source goes on"
     assert len(held) == len(report.windows) > 20
     assert max(held[10:]) - max(held[:10]) < 4 * WINDOW_BYTES
@@ -60,7 +61,7 @@ def test_nothing_is_held_for_each_minute(tmp_path):
     held: list[int] = []
     loaded = LoadedSystem("toy", toy(), "cpu")
     path = tmp_path / "long.wav"
-    separate_long(path, loaded, 1.0, 4, (), tmp_path, tell=lambda *_: held.append(live_bytes()))
+    separate_long(path, loaded, 1.0, 4, Options(), tmp_path, tell=lambda *_: held.append(live_bytes()))
     assert len(held) > 70
     third = len(held) // 3
     assert max(held[-third:]) - max(held[:third]) < 4 * WINDOW_BYTES

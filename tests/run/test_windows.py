@@ -19,9 +19,10 @@ from s5cli.api import LoadedSystem
 from s5cli.audio import read_scene
 from s5cli.errors import InputError, OutputError, S5Error, UsageError
 from s5cli.knobs import Setting
+from s5cli.run.plan import Options, is_long
 from s5cli.run.record import ClipReport
 from s5cli.run.stitch import longest_whole, spread
-from s5cli.run.windows import is_long, separate_long
+from s5cli.run.windows import separate_long
 from s5cli.scene import RATE_HZ, Queries, Scene, Stem
 from s5cli.trace import ClipTrace
 from tests.toy import reported, toy, write_tones
@@ -95,13 +96,14 @@ def recording(path: Path, *channels: np.ndarray, rate_hz: int = RATE_HZ) -> Path
     return path
 
 
-def separate(path: Path, answer: Answer, window_s: float = 1, **options: object) -> ClipReport:
+def separate(path: Path, answer: Answer, window_s: float = 1, **given: object) -> ClipReport:
     """Into `out` beside the recording."""
     out = path.parent / "out"
     out.mkdir(exist_ok=True)
-    given = {"batch_size": 2, "labels": (), "stage": out, "subtype": "PCM_16"} | options
     takes = {name: given.pop(name) for name in ("resample", "channel_order") if name in given}
-    return separate_long(path, LoadedSystem("answering", Answering(answer), "cpu", **takes), window_s, **given)
+    stage = given.pop("stage", out)
+    loaded, options = LoadedSystem("answering", Answering(answer), "cpu", **takes), Options(**{"batch_size": 2} | given)
+    return separate_long(path, loaded, window_s, options.batch_size, options, stage)
 
 
 def stems_of(path: Path, result: ClipReport) -> list[np.ndarray]:
@@ -404,7 +406,7 @@ def test_a_place_that_vanishes(tmp_path):
 def test_the_toy_in_windows_is_the_toy(tmp_path):
     """Its bands are filtered window by window, so they ring where windows are cut; elsewhere they are what they are."""
     path = write_tones(tmp_path / "a.wav", 500, 5000, n_samples=5 * RATE_HZ)
-    result = separate_long(path, LoadedSystem("toy", toy(), "cpu"), 1, 4, (), tmp_path)
+    result = separate_long(path, LoadedSystem("toy", toy(), "cpu"), 1, 4, Options(), tmp_path)
     assert [stem.label for stem in result.stems] == ["Speech", "Dishes"]
     times_s = np.arange(5 * RATE_HZ) / RATE_HZ
     for stem, f_hz in zip(result.stems, (500, 5000), strict=True):
@@ -420,7 +422,7 @@ def test_the_compact_system_on_35_s_of_the_examples(tmp_path):
     soundfile.write(path, np.concatenate(clips)[: 35 * RATE_HZ], RATE_HZ)
     loaded = s5cli.load("tagging-driven-compact")
     assert is_long(path, 10)
-    result = separate_long(path, loaded, 10, 4, ("Speech", "Clapping"), tmp_path, "FLOAT")
+    result = separate_long(path, loaded, 10, 4, Options(("Speech", "Clapping"), subtype="FLOAT"), tmp_path)
     assert [stem.file for stem in result.stems] == ["a_0_Speech.wav", "a_1_Clapping.wav"]
     assert len(result.windows) == 5
     assert all(-60 < stem.energy_db < 6 and 0 <= stem.numbers["support"] <= 1 for stem in result.stems)

@@ -107,12 +107,12 @@ def test_stem_level_and_si_sdri_tell_what_the_stems_are(result: Evaluation) -> N
 
 
 def test_every_kind_of_clip_is_summed_up_on_its_own(result: Evaluation) -> None:
-    by_n = {group.name: group.summary for group in result.by_n_targets}
+    by_n = result.by_n_targets
     assert {name: summary.n_clips for name, summary in by_n.items()} == {"0": 2, "1": 1, "2": 1, "3": 1}
     assert by_n["0"].capi_sdri_db == 0
     assert by_n["0"].accuracy_mixture_percent == 50
     assert by_n["2"].capi_sdri_db == result.clips[4].score.capi_sdri_db
-    without, repeated = (group.summary for group in result.by_repeats)
+    without, repeated = result.by_repeats.values()
     assert (without.n_clips, repeated.n_clips) == (2, 1)
     assert repeated.capi_sdri_db == result.clips[0].score.capi_sdri_db
     assert result.overall.false_alarm_percent == 50

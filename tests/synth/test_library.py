@@ -160,7 +160,7 @@ def test_missing_folders_are_named(material: Path, tmp_path: Path, where: dict[s
 
 def test_a_recipe_of_other_material_is_refused(library: Library) -> None:
     with pytest.raises(UsageError, match=r"sound event 'Speech/x\.wav'"):
-        library.event("Speech/x.wav")
+        library.recording("foreground", "Speech/x.wav")
     with pytest.raises(UsageError, match="room 'sofa:x'"):
         library.room("sofa:x")
 

@@ -9,7 +9,8 @@ from s5cli.errors import InputError, UsageError
 from s5cli.scene import RATE_HZ
 from s5cli.synth.foa import angle_deg
 from s5cli.synth.library import Library
-from s5cli.synth.recipe import SceneRecipe, SceneSettings, draw
+from s5cli.synth.recipe import SceneRecipe, draw
+from s5cli.synth.settings import SceneSettings
 
 SHORT = SceneSettings(duration_s=4.0, n_foreground=(0, 3))
 N = 1500
@@ -60,15 +61,18 @@ def test_sources_of_one_class_are_different_and_at_least_60_degrees_apart(
             if a.label == b.label:
                 pairs += 1
                 assert angle_deg(a.azimuth_deg, a.elevation_deg, b.azimuth_deg, b.elevation_deg) >= 59.999
-                assert library.event(a.takes[0].file).source != library.event(b.takes[0].file).source
+                assert (
+                    library.recording("foreground", a.takes[0].file).source
+                    != library.recording("foreground", b.takes[0].file).source
+                )
     assert pairs > 100
     assert not any([e.label for e in recipe.foreground].count("Blender") > 1 for recipe in recipes), "it has one source"
 
 
 def test_no_source_is_twice_in_a_scene(recipes: list[SceneRecipe], library: Library) -> None:
     for recipe in recipes:
-        sources = [library.event(event.takes[0].file).source for event in recipe.foreground]
-        sources += [library.interferer(event.takes[0].file).source for event in recipe.interference]
+        sources = [library.recording("foreground", event.takes[0].file).source for event in recipe.foreground]
+        sources += [library.recording("interference", event.takes[0].file).source for event in recipe.interference]
         assert len(set(sources)) == len(sources)
 
 

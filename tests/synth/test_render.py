@@ -7,8 +7,9 @@ import scipy.signal
 from s5cli.scene import RATE_HZ
 from s5cli.synth.foa import rotated
 from s5cli.synth.library import Library, excerpt
-from s5cli.synth.recipe import Background, Event, SceneRecipe, SceneSettings, Take, draw
+from s5cli.synth.recipe import Background, Event, SceneRecipe, Take, draw
 from s5cli.synth.render import convolve, direct_part, render, shelves
+from s5cli.synth.settings import SceneSettings
 
 SHORT = SceneSettings(duration_s=3.0, n_foreground=(0, 3))
 
@@ -78,7 +79,7 @@ def test_a_mono_background_is_diffuse(library: Library) -> None:
 def test_a_target_is_the_source_through_the_direct_part_of_channel_0(library: Library) -> None:
     recipe = next(r for r in (draw(SHORT, library, 2, i) for i in range(50)) if len(r.foreground) == 1)
     event, take = recipe.foreground[0], recipe.foreground[0].takes[0]
-    source = excerpt(library.event(take.file).path, take.offset, take.length).astype(np.float64)
+    source = excerpt(library.recording("foreground", take.file).path, take.offset, take.length).astype(np.float64)
     response = rotated(library.room(recipe.room).response(event.position), event.yaw_deg).astype(np.float64)
     peak = int(np.abs(response[0]).argmax())
     kept = slice(peak - round(0.006 * RATE_HZ), peak + round(0.050 * RATE_HZ) + 1)

@@ -13,8 +13,9 @@ from s5cli.errors import InputError, OutputError, UsageError
 from s5cli.official import read_sources, soundscapes
 from s5cli.scene import RATE_HZ
 from s5cli.synth.library import Library
-from s5cli.synth.recipe import SceneRecipe, SceneSettings
+from s5cli.synth.recipe import SceneRecipe
 from s5cli.synth.render import render
+from s5cli.synth.settings import SceneSettings
 from s5cli.synth.write import NamedRecipe, drawn, read_recipes, write_set
 
 SHORT = SceneSettings(duration_s=1.5, n_foreground=(0, 3), simulated_room_share=0.2, n_simulated_rooms=2)

@@ -6,9 +6,9 @@ from itertools import permutations
 import pytest
 import torch
 
+from s5cli.train.losses import best_order
 from s5cli.train.self_guided_losses import (
     arcface_loss,
-    best_order,
     energy_loss,
     errors,
     masked_snr_loss,

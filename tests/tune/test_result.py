@@ -53,7 +53,7 @@ def result(tuned, untuned, by_margin=None, values=None, options=None):
 
 def test_the_file_is_a_thresholds_file(tmp_path):
     found = result([1.0, 2, 3, 4], [0.0, 1, 2, 3])
-    found.write(tmp_path / "t.toml")
+    (tmp_path / "t.toml").write_text(found.to_toml(), encoding="utf-8")
     check_place(tmp_path / "t.toml")  # the next search may replace it
     given = read_thresholds(tmp_path / "t.toml")
     assert given.system == found.system
@@ -66,7 +66,7 @@ def test_the_file_is_a_thresholds_file(tmp_path):
 def test_infinite_thresholds_and_options_come_back(tmp_path):
     table = np.where(np.arange(18) == 3, np.inf, 0.5)
     found = result([1.0], [0.5], values={"energy_db": -np.inf, "drop": table}, options={"stages": 2, "preset": "fast"})
-    found.write(tmp_path / "t.toml")
+    (tmp_path / "t.toml").write_text(found.to_toml(), encoding="utf-8")
     given = read_thresholds(tmp_path / "t.toml")
     assert given.options == {"stages": 2, "preset": "fast"}
     knobs = {name: replace(knob, low=-np.inf, high=np.inf) for name, knob in TaggingDriven.knobs.items()}

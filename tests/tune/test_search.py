@@ -9,7 +9,7 @@ import pytest
 from s5cli.knobs import Knob
 from s5cli.labels import CLASSES
 from s5cli.tune.clips import open_devset
-from s5cli.tune.crossval import NONE_DB, bootstrapped, cross_validate, folds, joined, paired
+from s5cli.tune.crossval import NONE_DB, bootstrapped, cross_validate, folds, gained, joined
 from s5cli.tune.score import Outcome
 from s5cli.tune.search import HOPE_DB, Search, stages
 from tests.systems.tones import Tone
@@ -265,7 +265,7 @@ def test_a_paired_interval_is_narrower_than_the_scores():
     theirs = random.normal(5, 10, 300)
     theirs[::7] = np.nan
     ours = theirs + random.normal(0.5, 0.5, 300)
-    gain, whole = paired(ours, theirs), bootstrapped(ours)
+    gain, whole = gained(bootstrapped(ours) - bootstrapped(theirs)), gained(bootstrapped(ours))
     assert gain.interval.low > 0.4
     assert gain.interval.high - gain.interval.low < 0.2 * (whole.interval.high - whole.interval.low)
     assert whole.mean_db == pytest.approx(np.nanmean(ours))

@@ -32,8 +32,6 @@ from s5cli.challenge.validate.systems import (
 from s5cli.dataset import EVAL_OUT
 from s5cli.score.evaluate import Progress
 
-__all__ = ["Finding", "Report", "validate"]
-
 TOLD = (*RESULT_FILES, META_SUFFIX)
 """What the parts of a submission say of a system."""
 Kind = Literal["output", "package", "system"]
@@ -91,9 +89,8 @@ def validate(path: Path, soundscapes: Path, dev_soundscapes: Path | None = None,
         for part in parts:
             _check_part(part, answered, Findings(part.files.where, found.found), progress)
         _check_agreement(parts, found)
-    return Report(
-        path, tuple(part.files.where for part in parts), tuple(_unchecked(parts, answered)), tuple(found.found)
-    )
+    checked = tuple(part.files.where for part in parts)
+    return Report(path, checked, tuple(_unchecked(parts, answered)), tuple(found.found))
 
 
 def _check_part(part: Part, answered: Answered, found: Findings, progress: Progress) -> None:
@@ -104,16 +101,12 @@ def _check_part(part: Part, answered: Answered, found: Findings, progress: Progr
             check_package(part.files, answered, found)
         case "system":
             check_system(part.files, answered, found)
-    if part.root is not None:
-        _check_zip(part.root, part, Findings(part.root.where, found.found))
-
-
-def _check_zip(root: Files, part: Part, found: Findings) -> None:
-    """A zip holds one folder, which is called as it is."""
-    check_top(root, [part.files.name], found)
-    names = [f"{part.files.name}.zip"] if part.kind == "package" else wav_zips(part.files.name)
-    if root.name not in names:
-        found.error("label", f"it should be called {' or '.join(names)}")
+    if part.root is not None:  # a zip holds one folder, which is called as it is
+        zipped = Findings(part.root.where, found.found)
+        check_top(part.root, [part.files.name], zipped)
+        names = [f"{part.files.name}.zip"] if part.kind == "package" else wav_zips(part.files.name)
+        if part.root.name not in names:
+            zipped.error("label", f"it should be called {' or '.join(names)}")
 
 
 def _check_agreement(parts: Sequence[Part], found: Findings) -> None:

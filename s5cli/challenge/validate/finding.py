@@ -1,7 +1,5 @@
 """What a validation finds: errors, which organisers would stumble over, and warnings, which a person should know."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -59,7 +57,7 @@ class Findings:
     where: str
     found: list[Finding] = field(default_factory=list)
 
-    def within(self, name: str) -> Findings:
+    def within(self, name: str) -> "Findings":
         """For a file or folder here."""
         return Findings(f"{self.where}/{name}", self.found)
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from s5cli import official
 from s5cli.challenge.files import Files
-from s5cli.challenge.validate.finding import Findings
+from s5cli.challenge.validate.finding import Findings, Rule
 from s5cli.challenge.validate.stems import Mixture, check_names
 from s5cli.errors import InputError
 from s5cli.labels import CLASSES, N_SLOTS, SILENCE
@@ -113,7 +113,8 @@ def check_eval(
         return None
     clips = list(_read_entries(content, "probabilities", _eval_clip, found))
     listed = [stem.filename for clip in clips for stem in clip.stems]
-    _check_listed(listed, wavs if wavs is not None else set(listed), found)
+    wanted = wavs if wavs is not None else set(listed)
+    _check_one_to_one("listed", "", listed, wanted, "in eval_out, but not listed", "not in eval_out", found)
     if wavs is None:
         check_names(set(listed), mixtures, found)
     _check_covered([clip.soundscape for clip in clips], mixtures, found)
@@ -123,27 +124,24 @@ def check_eval(
     return _read_nparams(content, found)
 
 
-def _check_listed(listed: Sequence[str], wavs: Collection[str], found: Findings) -> None:
-    """The official check that JSON and folder are one to one."""
+def _check_one_to_one(
+    rule: Rule, kind: str, listed: Sequence[str], wanted: Iterable[str], lacking: str, surplus: str, found: Findings
+) -> None:
+    """Every wanted name is listed once, and no other."""
+    names = set(wanted)
     for name, n in Counter(listed).items():
         if n > 1:
-            found.error("listed", f"{name} is listed {n} times")
-    for name in sorted(set(wavs) - set(listed)):
-        found.error("listed", f"{name} is in eval_out, but not listed")
-    for name in sorted(set(listed) - set(wavs)):
-        found.error("listed", f"{name} is listed, but not in eval_out")
+            found.error(rule, f"{kind}{name} is listed {n} times")
+    for name in sorted(names - set(listed)):
+        found.error(rule, f"{kind}{name} is {lacking}")
+    for name in sorted(set(listed) - names):
+        found.error(rule, f"{name} is listed, but {surplus}")
 
 
 def _check_covered(listed: Sequence[str], wanted: Iterable[str], found: Findings) -> None:
     """Every soundscape once, and in order."""
-    names = set(wanted)
-    for name, n in Counter(listed).items():
-        if n > 1:
-            found.error("covered", f"soundscape {name} is listed {n} times")
-    for name in sorted(names - set(listed)):
-        found.error("covered", f"soundscape {name} is not listed; clips without detection are listed too")
-    for name in sorted(set(listed) - names):
-        found.error("covered", f"{name} is listed, but there is no such soundscape")
+    lacking, surplus = "not listed; clips without detection are listed too", "there is no such soundscape"
+    _check_one_to_one("covered", "soundscape ", listed, wanted, lacking, surplus, found)
     if list(listed) != sorted(listed):
         found.warning("covered", "soundscapes are not in name order")
 

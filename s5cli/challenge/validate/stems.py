@@ -93,9 +93,8 @@ def check_names(names: Iterable[str], mixtures: Mapping[str, Mixture], found: Fi
 def _owned(name: str, mixtures: Mapping[str, Mixture]) -> bool:
     """Whether the official program would take the name although it has no number, or one like 01."""
     stem = name.removesuffix(".wav").rpartition("_")[0]
-    return any(
-        official.parse_stem_file_name(name, each) for each in (stem, stem.rpartition("_")[0]) if each in mixtures
-    )
+    soundscapes = [each for each in (stem, stem.rpartition("_")[0]) if each in mixtures]
+    return any(official.parse_stem_file_name(name, each) for each in soundscapes)
 
 
 def _check_slots(mixture: Mixture, numbers: list[int], found: Findings) -> None:
@@ -103,9 +102,8 @@ def _check_slots(mixture: Mixture, numbers: list[int], found: Findings) -> None:
         listed = ", ".join(map(str, numbers))
         found.error("slots", f"{mixture.name}: slots {listed}, not {', '.join(map(str, range(len(numbers))))}")
     if mixture.most_stems is not None and len(numbers) > mixture.most_stems:
-        found.error(
-            "count", f"{mixture.name}: {len(numbers)} stems; a clip this short has {mixture.most_stems} at most"
-        )
+        most = f"a clip this short has {mixture.most_stems} at most"
+        found.error("count", f"{mixture.name}: {len(numbers)} stems; {most}")
 
 
 # --- audio ------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Rules for one system (its folder of stems, its folder in the package), and for the package of a team."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from s5cli import official
@@ -75,9 +75,8 @@ def _check_results(
     nparams = check_eval(files, answered.mixtures, wavs, found.within(official.EVAL_RESULTS))
     dev = check_dev(files, answered.dev_names, found.within(official.DEV_RESULTS))
     if dev is not None and None not in (nparams, dev.nparams) and nparams != dev.nparams:
-        found.error(
-            "agree", f"nparams is {nparams} in {official.EVAL_RESULTS}, {dev.nparams} in {official.DEV_RESULTS}"
-        )
+        in_eval, in_dev = f"{nparams} in {official.EVAL_RESULTS}", f"{dev.nparams} in {official.DEV_RESULTS}"
+        found.error("agree", f"nparams is {in_eval}, {in_dev}")
     return dev
 
 
@@ -151,14 +150,11 @@ def _check_audio_url(files: Files, label: Label, found: Findings) -> None:
         found.error("url", "missing; it holds the address of the zip of stems")
         return
     try:
-        lines = files.read(label.audio_url_file, MOST_URL_BYTES).decode().split("\n")
+        content = files.read(label.audio_url_file, MOST_URL_BYTES).decode()
     except (InputError, UnicodeDecodeError) as error:
         found.error("url", f"cannot be read ({error})")
         return
-    _check_addresses([line.strip() for line in lines if line.strip()], found)
-
-
-def _check_addresses(lines: Sequence[str], found: Findings) -> None:
+    lines = [line.strip() for line in content.split("\n") if line.strip()]
     if not lines:
         found.error("url", "is empty; it holds the address of the zip of stems")
     for line in lines:
