@@ -73,6 +73,8 @@ class Knob:
     def distance(self, value: float | Floats) -> float:
         """How far values are from the default on average, the searched range counting as 1, infinity as 1 too."""
         low, high = self.searched
+        if isinstance(value, float):  # a search asks this of every setting, and NumPy is slow with single numbers
+            return abs(min(max(value, low), high) - min(max(self.default, low), high)) / (high - low)
         away = np.abs(np.clip(value, low, high) - np.clip(self.default, low, high)) / (high - low)
         return float(np.mean(away))
 

@@ -58,9 +58,11 @@ def part_cost(part: PartEntry, calls: int = 1) -> PartCost:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
+    from s5cli.nn.sizes import remembering
+
     config = build.network_of(part).Config(**config_of(part))
     scene = Scene("clip", torch.zeros(N_CHANNELS, DURATION_S * RATE_HZ, device="meta"))
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), remembering():
         macs = counted(_sized(part, lighter(config, group_tokens=0)), scene)
         peak = peak_bytes(_sized(part, lighter(config, blocks=1)), scene)
     whole: Any = _sized(part, config)

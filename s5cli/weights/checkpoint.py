@@ -264,14 +264,14 @@ def match(network_class: Any, checkpoint: Checkpoint, given: Mapping[str, Any]) 
         WeightsError: as `build_network`.
     """
     config = _config(network_class, dict(given) or checkpoint.config, checkpoint.path)
-    renamed, own = getattr(network_class, "renamed", dict), blank(network_class, config, checkpoint.path).state_dict()
+    renamed, own = getattr(network_class, "renamed", dict), _own_state(network_class, config, checkpoint.path)
     state = strip_prefix(renamed(checkpoint.tensors), own)
     found = config
     if hasattr(network_class, "config_from_state"):
         with suppress(KeyError):  # of another network: the match says so by name
             found = network_class.config_from_state(state, config)
     if found != config:
-        config, own = found, blank(network_class, found, checkpoint.path).state_dict()
+        config, own = found, _own_state(network_class, found, checkpoint.path)
     state = without_constants(state, own, getattr(network_class, "stored_constants", ()))
     if wrong := mismatches(state, own):
         listed = some_of(wrong, MOST_KEYS)
@@ -310,6 +310,17 @@ class _ShapesOnly(_NoInitialValues):
         if func is torch.randn and not kwargs:
             return torch.empty(*args)
         return super().__torch_function__(func, types, args, kwargs)
+
+
+_own_states: dict[tuple[Any, str], Mapping[str, Tensor]] = {}
+
+
+def _own_state(network_class: Any, config: Any, path: Path) -> Mapping[str, Tensor]:
+    """Names and shapes of a network's state: a process that builds it again, as a study does, knows them already."""
+    key = network_class, repr(config)
+    if key not in _own_states:
+        _own_states[key] = blank(network_class, config, path).state_dict()
+    return _own_states[key]
 
 
 def blank(network_class: Any, config: Any, path: Path) -> nn.Module:

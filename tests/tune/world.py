@@ -13,7 +13,7 @@ from s5cli.labels import CLASSES
 from s5cli.scene import RATE_HZ
 from s5cli.steps.step import steps_of
 from s5cli.systems.tagging_driven import TaggingDriven
-from s5cli.tune import plots, search
+from s5cli.tune import crossval, plots, search
 from s5cli.tune.cache import Cache, CachedClip, step_fingerprint
 from s5cli.tune.clips import DevSet, held, open_devset
 from s5cli.tune.evidence import Store
@@ -29,6 +29,7 @@ def coarsen(patch: pytest.MonkeyPatch, max_points: int = 4) -> None:
     for name, value in values.items():
         patch.setattr(search, name, value)
     patch.setattr(plots, "CLASS_POINTS", values["CLASS_POINTS"])
+    patch.setattr(crossval, "MARGINS_DB", (0.05, 0.0))
 
 
 def write_clip(folder: Path, name: str, tones: list[Tone], targets: int, n_samples: int = N_SAMPLES) -> None:
