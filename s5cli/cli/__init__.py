@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -34,7 +34,11 @@ from s5cli.cli import (
 )
 from s5cli.errors import ClipsFailedError, S5Error, UsageError, printable
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 BROKEN_PIPE = 141  # as the shell reports a program that SIGPIPE ended; Windows has no such signal
+STDOUT = "standard output"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,6 +88,16 @@ class Stopped(SystemExit):
     """
 
 
+class _Stdout(io.FileIO):
+    """Standard output, whose errors name it."""
+
+    def write(self, content: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, STDOUT) from error
+
+
 def main() -> None:
     """What `s5` does once its modules are there; `s5cli.__main__` is the entry point."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -91,8 +105,15 @@ def main() -> None:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, _stop)
     sys.unraisablehook = _raise_again
+    if isinstance(sys.stdout, io.TextIOWrapper) and os.name == "posix":  # a console of Windows is no such file
+        raw = _Stdout(sys.stdout.fileno(), "w", closefd=False)
+        at_once = sys.stdout.line_buffering or sys.stdout.write_through
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), sys.stdout.encoding, line_buffering=at_once)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it is closed: nothing else may take its number, and be printed into
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     for console in (sys.stdout, sys.stderr):
-        if isinstance(console, io.TextIOWrapper):  # else there is none
+        if isinstance(console, io.TextIOWrapper):
             console.reconfigure(errors="backslashreplace")  # for what its encoding lacks, and names not in UTF-8
     sys.exit(exit_code(sys.argv[1:]))
 
@@ -123,8 +144,9 @@ def exit_code(args: Sequence[str]) -> int:
         _drop_stdout()
         return BROKEN_PIPE
     except OSError as error:  # the world's fault, whoever did not expect it
-        where = error.filename or ("standard output" if _stdout_fails() else "reading or writing failed")
-        return _failed(f"{where}: {error.strerror or error}", 1)
+        if error.filename == STDOUT:
+            _drop_stdout()
+        return _failed(f"{error.filename or 'reading or writing failed'}: {error.strerror or error}", 1)
     return 0
 
 
@@ -134,15 +156,6 @@ def _check_folder() -> None:
         Path.cwd()
     except OSError as error:
         raise UsageError("the current folder is not there any more; change to another one") from error
-
-
-def _stdout_fails() -> bool:
-    try:
-        print(flush=True)  # what could not be printed may be waiting no more
-    except OSError:
-        _drop_stdout()
-        return True
-    return False
 
 
 def _drop_stdout() -> None:

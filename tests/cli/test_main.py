@@ -250,7 +250,8 @@ def test_a_failure_elsewhere_is_not_blamed_on_standard_output(s5, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("s5cli.weights.registry.registry", full)
-    assert s5("systems").err == "error: reading or writing failed: No space left on device\n"
+    done = s5("systems")
+    assert (done.out, done.err) == ("", "error: reading or writing failed: No space left on device\n")
 
 
 def test_a_current_folder_that_was_removed(s5, tmp_path, monkeypatch):
