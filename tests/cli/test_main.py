@@ -73,6 +73,28 @@ assert blank(Network, None, Path("x")).weight.shape == (3, 5)
     assert "torch._meta_registrations" in imported(code, whole_names=True)
 
 
+WHOLE = {
+    "export": "check('fp32', 'onnx', torch.device('cpu')); torch.Generator()",
+    "compile": "engine._check_compiler = lambda place: import_module('torch._dynamo'); "
+    "check('fp32', 'torch', torch.device('cpu'), compiled=True)",
+    "somebody else's": "resolve('tests.weights.tiny:Tiny'); torch.Generator()",
+}
+
+
+@pytest.mark.parametrize("who", WHOLE)
+def test_pytorch_is_whole_for_who_relies_on_it(who):
+    imported(f"""
+from importlib import import_module
+from s5cli.cli.quick import import_torch
+import_torch()
+import torch
+from s5cli.weights import engine
+from s5cli.weights.build import resolve
+check = engine.check
+{WHOLE[who]}
+""")
+
+
 def test_help_is_quick():
     """Processor time, which is the waiting time on an idle machine, and hardly depends on who else is busy."""
     times_s = []
