@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 EVERY_S = 0.1  # looks for new processes while Ray starts
 
@@ -46,7 +47,7 @@ def watched() -> Iterator[Callable[[], None]]:
 def _wait_and_kill(driver_pid: int) -> None:
     import psutil
 
-    found = set()
+    found: set[Any] = set()
 
     def look() -> None:
         with suppress(psutil.Error):  # it has just ended
