@@ -49,7 +49,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"s5cli {__version__}")
+        print(f"s5cli {__version__}", flush=True)
         raise typer.Exit
 
 
