@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
@@ -98,6 +98,23 @@ class _Stdout(io.FileIO):
             raise OSError(error.errno, error.strerror, STDOUT) from error
 
 
+class _Stderr(io.FileIO):
+    """Standard error. What cannot be told any more, as in a log on a full disk, ends no work."""
+
+    def write(self, content: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(content)
+        except OSError:
+            return memoryview(content).nbytes
+
+
+def _in_place_of(console: TextIO, kind: type[io.FileIO]) -> TextIO:
+    if not isinstance(console, io.TextIOWrapper) or os.name != "posix":  # a console of Windows is no such file
+        return console
+    raw, at_once = kind(console.fileno(), "w", closefd=False), console.line_buffering or console.write_through
+    return io.TextIOWrapper(io.BufferedWriter(raw), console.encoding, line_buffering=at_once)
+
+
 def main() -> None:
     """What `s5` does once its modules are there; `s5cli.__main__` is the entry point."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -105,10 +122,7 @@ def main() -> None:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, _stop)
     sys.unraisablehook = _raise_again
-    if isinstance(sys.stdout, io.TextIOWrapper) and os.name == "posix":  # a console of Windows is no such file
-        raw = _Stdout(sys.stdout.fileno(), "w", closefd=False)
-        at_once = sys.stdout.line_buffering or sys.stdout.write_through
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), sys.stdout.encoding, line_buffering=at_once)
+    sys.stdout, sys.stderr = _in_place_of(sys.stdout, _Stdout), _in_place_of(sys.stderr, _Stderr)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it is closed: nothing else may take its number, and be printed into
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115

@@ -199,6 +199,13 @@ def test_stdout_that_is_full_is_one_line(machine, clips, tmp_path, what):
     assert time.monotonic() - began_s < 60
 
 
+def test_stderr_that_is_full_ends_no_run(machine, clips, tmp_path):
+    with Path("/dev/full").open("w") as full:
+        done = forked.run(["separate", clips, "-o", tmp_path / "out", "--system", "toy"], stderr=full)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 3)
+    assert (tmp_path / "out" / "run.json").exists()
+
+
 def test_closed_streams_are_no_mistake(machine):
     """As some daemons start programs."""
     command = ["sh", "-c", '"$0" -m s5cli systems >&- 2>&-', sys.executable]
