@@ -297,7 +297,7 @@ def write_flac(sink: BinaryIO, wav: BinaryIO | str) -> None:
     Raises:
         OSError: the sink cannot be written to; libsndfile would not tell.
     """
-    watched = _Watched(sink)
+    watched = Watched(sink)
     with soundfile.SoundFile(wav) as source:
         dtype = "int16" if source.subtype == "PCM_16" else "int32"
         with soundfile.SoundFile(watched, "w", RATE_HZ, 1, subtype=source.subtype, format="FLAC") as target:
@@ -307,15 +307,21 @@ def write_flac(sink: BinaryIO, wav: BinaryIO | str) -> None:
         raise watched.errors[0]
 
 
-class _Watched:
+class Watched:
     """A file that keeps the errors of its writing, which get lost on their way through libsndfile."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.tell, self.read, self._file = file.tell, file.read, file
+    def __init__(self, file: BinaryIO | io.FileIO) -> None:
+        self.tell, self.read, self.close, self._file = file.tell, file.read, file.close, file
         self.errors: list[OSError] = []
 
     def write(self, content: bytes) -> int:
-        return self._kept(lambda: self._file.write(content), len(content))
+        return self._kept(lambda: self._write(memoryview(content)), len(content))
+
+    def _write(self, left: memoryview) -> int:
+        n_bytes = len(left)
+        while left:
+            left = left[self._file.write(left) :]
+        return n_bytes
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._kept(lambda: self._file.seek(offset, whence), offset)  # which writes what is held back

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
@@ -34,7 +34,11 @@ from s5cli.cli import (
 )
 from s5cli.errors import ClipsFailedError, S5Error, UsageError, printable
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 BROKEN_PIPE = 141  # as the shell reports a program that SIGPIPE ended; Windows has no such signal
+STDOUT = "standard output"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,7 +49,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"s5cli {__version__}")
+        print(f"s5cli {__version__}", flush=True)
         raise typer.Exit
 
 
@@ -84,6 +88,33 @@ class Stopped(SystemExit):
     """
 
 
+class _Stdout(io.FileIO):
+    """Standard output, whose errors name it."""
+
+    def write(self, content: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, STDOUT) from error
+
+
+class _Stderr(io.FileIO):
+    """Standard error. What cannot be told any more, as in a log on a full disk, ends no work."""
+
+    def write(self, content: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(content)
+        except OSError:
+            return memoryview(content).nbytes
+
+
+def _in_place_of(console: TextIO, kind: type[io.FileIO]) -> TextIO:
+    if not isinstance(console, io.TextIOWrapper) or os.name != "posix":  # a console of Windows is no such file
+        return console
+    raw, at_once = kind(console.fileno(), "w", closefd=False), console.line_buffering or console.write_through
+    return io.TextIOWrapper(io.BufferedWriter(raw), console.encoding, line_buffering=at_once)
+
+
 def main() -> int:
     """What `s5` does once its modules are there, and its exit code; `s5cli.__main__` is the entry point."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -91,8 +122,12 @@ def main() -> int:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, _stop)
     sys.unraisablehook = _raise_again
+    sys.stdout, sys.stderr = _in_place_of(sys.stdout, _Stdout), _in_place_of(sys.stderr, _Stderr)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it is closed: nothing else may take its number, and be printed into
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     for console in (sys.stdout, sys.stderr):
-        if isinstance(console, io.TextIOWrapper):  # else there is none
+        if isinstance(console, io.TextIOWrapper):
             console.reconfigure(errors="backslashreplace")  # for what its encoding lacks, and names not in UTF-8
     return exit_code(sys.argv[1:])
 
@@ -123,8 +158,9 @@ def exit_code(args: Sequence[str]) -> int:
         _drop_stdout()
         return BROKEN_PIPE
     except OSError as error:  # the world's fault, whoever did not expect it
-        where = error.filename or ("standard output" if _stdout_fails() else "reading or writing failed")
-        return _failed(f"{where}: {error.strerror or error}", 1)
+        if error.filename == STDOUT:
+            _drop_stdout()
+        return _failed(f"{error.filename or 'reading or writing failed'}: {error.strerror or error}", 1)
     return 0
 
 
@@ -134,15 +170,6 @@ def _check_folder() -> None:
         Path.cwd()
     except OSError as error:
         raise UsageError("the current folder is not there any more; change to another one") from error
-
-
-def _stdout_fails() -> bool:
-    try:
-        print(flush=True)  # what could not be printed may be waiting no more
-    except OSError:
-        _drop_stdout()
-        return True
-    return False
 
 
 def _drop_stdout() -> None:

@@ -12,8 +12,8 @@ SHAPES = "torch._meta_registrations"
 def import_torch() -> None:
     """Imports PyTorch without what says the shapes of operations on tensors that have no numbers.
 
-    `import torch` registers that for thousands of operations, in Python, which takes a third of its time. Compilers and
-    exporters, who ask for it, import the module themselves when they are imported; so does whoever builds a network
+    `import torch` registers that for thousands of operations, in Python, which takes a third of its time. Whoever needs
+    it imports the module: what compiles and exports (`s5cli.weights.engine.check`), and whoever builds a network
     without numbers and finds an operation that is unknown (`s5cli.weights.checkpoint.blank`). What is made here stays,
     so neither meanwhile nor later is it looked through for what could be freed.
     """

@@ -31,7 +31,6 @@ def stream(
     """Separate a recording while it goes on; Ctrl-C ends it and finishes the files."""
     import signal
     import sys
-    from contextlib import suppress
     from io import FileIO
 
     from s5cli.cli.quick import import_torch
@@ -53,8 +52,7 @@ def stream(
     loaded = api.load(system, device, thresholds, channel_order=channel_order, options=options)
 
     def tell(line: str) -> None:
-        with suppress(OSError):  # nobody reads along any more; the recording goes on
-            print(line, file=sys.stderr)
+        print(line, file=sys.stderr)
 
     if sound_device is not None:
         portions = live.of_device(sound_device, channel_order, tell)

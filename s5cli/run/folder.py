@@ -296,16 +296,20 @@ def write_clip(clip: Separated | LongSeparated, stage: Path, options: Options) -
 def _write_stems(clip: Separated, folder: Path, options: Options) -> ClipReport:
     stems: list[StemReport] = []
     warnings, clipped = list(clip.warnings), 0
+
+    def write(file: str, audio: Tensor) -> None:
+        nonlocal clipped
+        if clipped_here := write_stem(folder / file, audio, options.subtype):
+            warnings.append(f"{file}: {clipped_here} samples over full scale were clipped (--subtype FLOAT keeps them)")
+            clipped += clipped_here
+
     for number, (stem, energy_db) in enumerate(zip(clip.stems, clip.energies_db, strict=True)):
         file = official.stem_file_name(clip.name, number, stem.label, options.file_format)
-        clipped_here = write_stem(folder / file, stem.audio, options.subtype)
-        if clipped_here:
-            warnings.append(f"{file}: {clipped_here} samples over full scale were clipped (--subtype FLOAT keeps them)")
-        clipped += clipped_here
+        write(file, stem.audio)
         stems.append(StemReport.of(stem, file, energy_db, sounding_s([np.asarray(stem.audio)])))
     residual = "" if clip.residual is None else residual_file_name(clip.name, options.file_format)
     if clip.residual is not None:
-        write_stem(folder / residual, clip.residual, options.subtype)
+        write(residual, clip.residual)
     file, warned, staged = str(clip.path.absolute()), tuple(warnings), _write_staged(clip, folder, options)
     found = ClipReport(clip.name, clip.duration_s, tuple(stems), clip.trace, warned, clipped, file, residual=residual)
     return replace(found, staged=staged)

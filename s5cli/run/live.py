@@ -20,6 +20,7 @@ from s5cli.audio import (
     MIN_DURATION_S,
     ChannelOrder,
     Samples,
+    Watched,
     blocks,
     check_channels,
     check_finite,
@@ -183,21 +184,33 @@ class Growing:
     path: Path
     label: str
     file: soundfile.SoundFile
+    sink: Watched
     n_samples: int = 0
 
     @classmethod
     def begin(cls, path: Path, label: str, subtype: Subtype) -> Self:
         partial = path.with_suffix(".part.wav")
-        return cls(path, label, soundfile.SoundFile(partial, "x", RATE_HZ, 1, subtype=subtype, format="WAV"))
+        sink = Watched(partial.open("xb", buffering=0))
+        one = cls(path, label, soundfile.SoundFile(sink, "w", RATE_HZ, 1, subtype=subtype, format="WAV"), sink)
+        if sink.errors:
+            one.close()
+            partial.unlink()
+            raise sink.errors[0]
+        return one
 
     def add(self, samples: Samples, first: int) -> None:
         """Samples [t] of the recording from `first` on; before them it is silent."""
         self.file.write(np.concatenate([np.zeros(first - self.n_samples, np.float32), samples]))
-        self.file.flush()
+        if self.sink.errors:
+            raise self.sink.errors[0]
         self.n_samples = first + len(samples)
 
-    def finish(self) -> None:
+    def close(self) -> None:
         self.file.close()
+        self.sink.close()
+
+    def finish(self) -> None:
+        self.close()
         partial = self.path.with_suffix(".part.wav")
         try:
             partial.replace(self.path)
@@ -262,8 +275,8 @@ def record(
                 growing[stem.slot].add(stem.audio.numpy(), first)
             if stems and (latency := incoming.latency_s(growing[stems[0].slot].n_samples)) is not None:
                 latencies.append(latency)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise OutputError(f"{out_dir}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
+    except OSError as error:
+        raise OutputError(f"{out_dir}: cannot be written ({error.strerror or error})") from error
     finally:
         with ExitStack() as stack:  # of one that fails the others are finished all the same
             for one in growing.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -77,7 +78,7 @@ def plan(inputs: Sequence[Path], out_dir: Path, options: Options) -> Job:
     check_format(options.file_format, options.subtype)
     if options.batch_size < 1:
         raise UsageError(f"batch size {options.batch_size}; give 1 or more")
-    if isinstance(options.window, float | int) and not options.window >= SHORTEST_WINDOW_S:
+    if isinstance(options.window, float | int) and not SHORTEST_WINDOW_S <= options.window < math.inf:
         raise UsageError(f"window {options.window:g} s; give {SHORTEST_WINDOW_S:g} s or more, or none")
     try:
         clips = _named(path for given in inputs for path in _recordings(given, out_dir))

@@ -81,7 +81,7 @@ def separate_long(
             stitch.silence([trace.silence for trace in traces], max(0, N_SLOTS - len(tracks.all))),
         ),
         warnings=(*warnings, *tracks.warnings),
-        clipped_samples=sum(track.n_clipped for track in tracks.all),
+        clipped_samples=sum(n_clipped for _, n_clipped in tracks.clipped),
         file=str(path.absolute()),
         windows=tuple(
             WindowReport(start_s, len(trace.queries)) for start_s, trace in zip(starts_s, traces, strict=True)
@@ -185,6 +185,7 @@ class Tracks:
     def __init__(self, clip: str, windows: Windows, stage: Path, subtype: Subtype, only_named: bool) -> None:
         self.all: list[Track] = []
         self.residual: StemFile | None = None
+        self._residual_clipped = 0
         self._clip, self._windows, self._stage, self._subtype = clip, windows, stage, subtype
         self._only_named = only_named
         self._mixture_energy = 0.0
@@ -206,7 +207,7 @@ class Tracks:
         for number, track in enumerate(self.all):
             left = left - self._go_on(track, now.get(number), window.index)
         if self.residual is not None:
-            self.residual.write(self._windows.begin(window.index), left)
+            self._residual_clipped += self.residual.write(self._windows.begin(window.index), left)
         for number, stem, direction in zip(numbers, window.stems, towards, strict=True):
             self.all[number].note(stem, direction)
         self._mixture_energy += _energy(self._windows.say(window.index, window.mixture[0]))
@@ -264,10 +265,15 @@ class Tracks:
         return tuple(track.report(self._mixture_energy) for track in self.all)
 
     @property
+    def clipped(self) -> list[tuple[str, int]]:
+        """Names of files, and how many samples of each were clipped."""
+        files = [(track.file.path.name, track.n_clipped) for track in self.all]
+        return files + ([(self.residual.path.name, self._residual_clipped)] if self.residual else [])
+
+    @property
     def warnings(self) -> tuple[str, ...]:
-        clipped = [(track.file.path.name, track.n_clipped) for track in self.all if track.n_clipped]
         said = "samples over full scale were clipped (--subtype FLOAT keeps them)"
-        return tuple(f"{file}: {n_clipped} {said}" for file, n_clipped in clipped)
+        return tuple(f"{file}: {n_clipped} {said}" for file, n_clipped in self.clipped if n_clipped)
 
     def remove(self) -> None:
         """Deletes what was written."""

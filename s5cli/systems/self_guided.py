@@ -113,7 +113,7 @@ class Decision:
         if last.silent[row, slot]:
             return replace(query, dropped_by="silent", reason=self._too_silent(row, slot))
         if last.doubled[row, slot]:
-            return replace(query, dropped_by="double", reason="another slot has the same class and is surer of it")
+            return replace(query, dropped_by="double", reason="another slot has the same class and a lower energy")
         return replace(query, reported=number)
 
     def _stage(self, name: str, one: Pass, row: int, slot: int) -> Stage:

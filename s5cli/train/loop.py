@@ -25,6 +25,7 @@ from s5cli.train.data import Batch, ExampleSettings, Scenes, Span, batches, echo
 from s5cli.train.recipe import Recipe, Schedule
 from s5cli.train.tasks import Validation, task_of
 from s5cli.weights import places
+from s5cli.weights.registry import registry
 
 _VALIDATION_SEED = 1_000_003  # no training run uses it
 
@@ -109,8 +110,18 @@ def check(recipe: Recipe, network: nn.Module) -> None:
         problems = list(task_of(recipe.task).problems(recipe, network))
     except UsageError as error:
         problems = [str(error)]
-    for problem in [*(["echo must be at least 1"] if recipe.schedule.echo < 1 else []), *problems]:
+    for problem in (*_out_of_bounds(recipe), *problems):
         raise UsageError(f"recipe {recipe.name}: {problem}")
+    if recipe.installs is not None:
+        registry().file(recipe.installs)
+
+
+def _out_of_bounds(recipe: Recipe) -> Iterator[str]:
+    most = {"batch_size": 1 << 16, "validation_scenes": 1 << 16}
+    for name, number in (vars(recipe.schedule) | {"frame_weight": recipe.frame_weight}).items():
+        least = int(name in ("steps", "batch_size", "echo", "checkpoint_steps", "validate_steps"))
+        if not least <= number <= most.get(name, 1 << 31):
+            yield f"{name} must be at least {least} and at most {most.get(name, 1 << 31)}"
 
 
 def validation_batches(recipe: Recipe, held_out: Library | None) -> list[Batch]:
@@ -262,7 +273,7 @@ class Run:
                 self.optimiser.load_state_dict(state["optimiser"])
                 self.done_steps = self.saved_steps = state["steps"]
         except Exception as error:  # whatever a damaged file, or that of another program, comes to
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            reason = str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
             raise UsageError(f"{self.checkpoint}: no checkpoint of this run ({reason}); give another -o") from error
         if begun != self.recipe.name:
             raise UsageError(

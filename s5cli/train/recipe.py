@@ -58,9 +58,14 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)  # what the task alone reads
 
     def build(self) -> nn.Module:
-        """The network, freshly initialised."""
+        """The network, freshly initialised; UsageError if there is none of that configuration."""
         kind = network_class(self.network)
-        network: nn.Module = kind(from_table(kind.Config, self.config, f"recipe {self.name}: config"))
+        config = from_table(kind.Config, self.config, f"recipe {self.name}: config")
+        try:
+            network: nn.Module = kind(config)
+        except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UsageError(f"recipe {self.name}: no {kind.__name__} can be built of its config ({reason})") from error
         return network
 
 
@@ -68,30 +73,57 @@ def network_class(name: str) -> Any:
     """The class that `module:Class` names.
 
     Raises:
-        UsageError: there is no such module or class.
+        UsageError: there is no such module or class, or it is no network with a Config.
     """
+    found = named(name, "network")
+    if not isinstance(found, type) or not dataclasses.is_dataclass(getattr(found, "Config", None)):
+        raise UsageError(f"network {name!r} is no class with a dataclass Config")
+    return found
+
+
+def named(name: str, kind: str) -> Any:
+    """What `module:Name` names, imported; UsageError if there is none."""
     module, _, attribute = name.partition(":")
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"network {name!r} cannot be imported: {error}") from error
+        raise UsageError(f"{kind} {name!r} cannot be imported: {error}") from error
+
+
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "int": (int, "whole number"),
+    "float": ((int, float), "number"),
+    "bool": (bool, "true or false"),
+    "str": (str, "text"),
+    "str | None": (str, "text"),
+    "tuple": ((list, tuple), "list"),
+    "Mapping": (Mapping, "table"),
+}
+"""What a TOML value is, by the annotation of the field that it is for; others are not looked at."""
 
 
 def from_table(kind: Any, table: Mapping[str, Any], where: str) -> Any:
     """A dataclass from a TOML table; arrays become tuples.
 
     Raises:
-        UsageError: it is no table, or has an unknown or a missing key.
+        UsageError: it is no table, or has a key that is unknown or missing, or a value that is not of its kind.
     """
     if not isinstance(table, Mapping):
         raise UsageError(f"{where}: {table!r} is no table of settings")
-    known = {f.name for f in dataclasses.fields(kind)}
-    for key in table:
+    known = {f.name: str(getattr(f.type, "__name__", f.type)).partition("[")[0] for f in dataclasses.fields(kind)}
+    for key, value in table.items():
         if key not in known:
             raise UsageError(f"{where}: unknown key {key!r}{nearest(key, known)}")
+        wanted, told = _KINDS.get(known[key], (object, ""))
+        if told and (not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool)):
+            raise UsageError(f"{where}: {key} = {value!r} is no {told}")
+    unset = (dataclasses.MISSING, dataclasses.MISSING)
+    for one in dataclasses.fields(kind):
+        if (one.default, one.default_factory) == unset and one.name not in table:
+            raise UsageError(f"{where}: lacks {one.name!r}")
     try:
         return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {error}") from error
 
 

@@ -6,7 +6,6 @@ A recipe names its task, one of `TASKS` or `module:Class`: a system brings tasks
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +19,7 @@ from s5cli.scene import N_CHANNELS
 from s5cli.synth.library import Library
 from s5cli.train.data import Batch, Scenes
 from s5cli.train.losses import class_aware_snr_loss, count_cross_entropy, frame_cross_entropy, pit_cross_entropy
-from s5cli.train.recipe import Recipe
+from s5cli.train.recipe import Recipe, named
 
 TASKS: Mapping[str, str] = {
     "tagger": "s5cli.train.tasks:Tagger",
@@ -79,14 +78,13 @@ def task_of(name: str) -> Task:
     'Separator'
     """
     known = TASKS.get(name, name)
-    module, _, attribute = known.partition(":")
-    if not attribute:
+    if ":" not in known:
         hint = nearest(name, TASKS)
         raise UsageError(f"task {name!r} is unknown{hint}; give one of {', '.join(TASKS)}, or module:Class")
-    try:
-        task: Task = getattr(import_module(module), attribute)()
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"task {name!r} cannot be imported: {error}") from error
+    found = named(known, "task")
+    if not (isinstance(found, type) and all(hasattr(found, verb) for verb in ("examples", "loss", "validate"))):
+        raise UsageError(f"task {name!r} is no class with the methods of a training task")
+    task: Task = found()
     return task
 
 

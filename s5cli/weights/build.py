@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -196,6 +197,8 @@ def resolve(text: str) -> Any:
     """
     module, _, name = text.partition(":")
     try:
+        if "torch" in sys.modules and not module.startswith("s5cli."):
+            import_module("torch._meta_registrations")  # nobody else knows what `s5cli.cli.quick` leaves out
         found = getattr(import_module(module), name)
     except Exception as error:  # a module raises what it likes while it is imported
         raise WeightsError(f"{text!r} in weights.toml names nothing that can be imported ({error})") from error

@@ -190,6 +190,8 @@ def _reason(error: Exception) -> str:
     """The beginning of what an exception says, which may be of any length."""
     if "Weights only load failed" in str(error):  # a page of advice on how to load it all the same follows
         return "it is more or something else than tensors"
+    if isinstance(error, LookupError | TypeError | AttributeError):  # as "pop from empty list"
+        return "its bytes are those of something else"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 

@@ -8,6 +8,7 @@ one to the other. On the engine torch the cores can be compiled.
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ def check(precision: str, engine: str, place: torch.device, compiled: bool = Fal
         raise UsageError(f"precision tf32 needs a CUDA GPU, and the device is {place}; give fp32 or bf16")
     if precision == "fp16" and place.type == "cpu":
         raise UsageError("precision fp16 needs a GPU; give bf16 on a CPU that has bf16 instructions, else fp32")
+    if engine == "onnx" or compiled:
+        import_module("torch._meta_registrations")  # exporter and compiler rely on it, see `s5cli.cli.quick`
     if engine == "onnx":
         from s5cli.weights import onnx
 

@@ -4,12 +4,15 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s5cli import __version__
 from s5cli.errors import UsageError
 from s5cli.weights import build, fetch, hashes, onnx, places
 from s5cli.weights.registry import PartEntry, SystemEntry, registry
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ABOUT = "system.json"
 
@@ -26,13 +29,17 @@ def export_system(name: str, out_dir: Path) -> dict[str, Any]:
         OutputError: the folder cannot be written to.
     """
     entry = registry().system(name)
-    places.make_folder(out_dir)
     _check_place(out_dir, entry)
+    # all of them, or nothing is written
+    weights = {role: fetch.present(part.file, name) for role, part in entry.parts.items()}
+    cores = {role: _with_core(part, weights[role]) for role, part in entry.parts.items()}
     parts: dict[str, Any] = {}
     about = {"system": entry.name, "opset": onnx.OPSET, "s5cli": __version__, "torch": version("torch"), "parts": parts}
     _write_about(out_dir, about)  # first, so that the folder of a call that is stopped is known again
-    for role, part in entry.parts.items():
-        parts[role] = _export_part(part, fetch.present(part.file, name), out_dir / f"{role}.onnx")
+    for role, (network, core, adapter) in cores.items():
+        target = out_dir / f"{role}.onnx"
+        onnx.export(core, adapter, target)
+        parts[role] = _about(entry.parts[role], network, weights[role], target)
     _write_about(out_dir, about)
     return about
 
@@ -56,14 +63,17 @@ def _write_about(out_dir: Path, about: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(about, indent=2) + "\n")
 
 
-def _export_part(part: PartEntry, weights: Path, target: Path) -> dict[str, Any]:
+def _with_core(part: PartEntry, weights: Path) -> "tuple[nn.Module, nn.Module, Any]":
     from s5cli.nn.core import core_of
 
     network, adapter = build.ready(part, weights)
     core = core_of(network)
     if core is None or not onnx.can_hold(core):
         raise UsageError(f"part {part.name!r} cannot be exported: {type(network).__name__} has no core for it")
-    onnx.export(core, adapter, target)
+    return network, core, adapter
+
+
+def _about(part: PartEntry, network: "nn.Module", weights: Path, target: Path) -> dict[str, Any]:
     return {
         "network": part.network,
         "core": network.core,

@@ -32,17 +32,19 @@ def can_hold(core: nn.Module) -> bool:
 
 
 def cached(core: nn.Module, part: Part, weights: Path, name: str) -> Path:
-    """The file of a core in the cache, made where it is not there."""
+    """The file of a core in the cache, made where it is not there or no longer what was made."""
     made_of = [hashes.sha256_of(weights)[:16], __version__, version("torch")]
     path = places.cache_dir() / "onnx" / f"{name}-{'-'.join(made_of)}.onnx"
-    if not path.is_file():
-        places.make_folder(path.parent)
+    seal = path.with_suffix(".sha256")
+    if not (path.is_file() and seal.is_file() and seal.read_bytes() == hashes.sha256_of(path).encode()):
         export(core, part, path)
+        with places.whole(seal) as temporary:
+            temporary.write_text(hashes.sha256_of(path))
     return path
 
 
 def export(core: nn.Module, part: Part, path: Path) -> None:
-    """Writes a core as it computes while `part` is exercised with noise.
+    """Writes a core as it computes while `part` is exercised with noise; makes the folder.
 
     Raises:
         OutputError: the place cannot be written to.
@@ -107,20 +109,8 @@ def _is_installed(wheel: str) -> bool:
 
 
 def session(core: nn.Module, part: Part, weights: Path, name: str, place: torch.device, tf32: bool) -> Session:
-    """A core in ONNX Runtime. A cached file that it cannot read is made again.
-
-    Raises:
-        UsageError: as `Session` and `export`.
-        OutputError: as `export`.
-    """
-    path = cached(core, part, weights, name)
-    try:
-        return Session(path, place, tf32)
-    except UsageError:
-        raise
-    except Exception:  # ONNX Runtime has many
-        path.unlink()
-        return Session(cached(core, part, weights, name), place, tf32)
+    """A core in ONNX Runtime; raises as `Session` and `cached`."""
+    return Session(cached(core, part, weights, name), place, tf32)
 
 
 class Session:

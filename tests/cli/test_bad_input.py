@@ -208,6 +208,7 @@ def test_folder_without_recordings(s5, tmp_path, out):
         (["--channel-order", "wxyz"], "'wxyz' is not one of"),
         (["--batch-size", "0"], "'--batch-size': it should be greater than or equal to 1"),
         (["--window", "0.5"], "window 0.5 s; give 1 s or more"),
+        (["--window", "inf"], "window inf s; give 1 s or more, or none"),
         (["--window", "long"], "window 'long'; it is auto, none or a number of seconds"),
         (["--device", "cpu,gpu"], "unknown device 'gpu'"),
         (["--overwite"], "--overwite"),

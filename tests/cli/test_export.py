@@ -22,6 +22,12 @@ def test_networks_become_files(s5, tmp_path):
         assert {graph.input[0].type.tensor_type.shape.dim[0].dim_param, graph.output[0].name} == {"b", "out"}
 
 
+def test_what_has_no_core_leaves_nothing(s5, tmp_path):
+    done = s5("export", "label-queried-corrnet-compact", "-o", tmp_path / "out")
+    assert (done.code, "part 'sr-corrnet-compact' cannot be exported" in done.error) == (2, True)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(("option", "value"), [("engine", "onnx"), ("precision", "bf16")])
 def test_another_engine_or_precision_is_told_and_not_mixed(s5, tmp_path, short_clips, option, value):
     pytest.importorskip("onnx")

@@ -73,6 +73,28 @@ assert blank(Network, None, Path("x")).weight.shape == (3, 5)
     assert "torch._meta_registrations" in imported(code, whole_names=True)
 
 
+WHOLE = {
+    "export": "check('fp32', 'onnx', torch.device('cpu')); torch.Generator()",
+    "compile": "engine._check_compiler = lambda place: import_module('torch._dynamo'); "
+    "check('fp32', 'torch', torch.device('cpu'), compiled=True)",
+    "somebody else's": "resolve('tests.weights.tiny:Tiny'); torch.Generator()",
+}
+
+
+@pytest.mark.parametrize("who", WHOLE)
+def test_pytorch_is_whole_for_who_relies_on_it(who):
+    imported(f"""
+from importlib import import_module
+from s5cli.cli.quick import import_torch
+import_torch()
+import torch
+from s5cli.weights import engine
+from s5cli.weights.build import resolve
+check = engine.check
+{WHOLE[who]}
+""")
+
+
 def test_help_is_quick():
     """Processor time, which is the waiting time on an idle machine, and hardly depends on who else is busy."""
     times_s = []
@@ -250,7 +272,8 @@ def test_a_failure_elsewhere_is_not_blamed_on_standard_output(s5, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("s5cli.weights.registry.registry", full)
-    assert s5("systems").err == "error: reading or writing failed: No space left on device\n"
+    done = s5("systems")
+    assert (done.out, done.err) == ("", "error: reading or writing failed: No space left on device\n")
 
 
 def test_a_current_folder_that_was_removed(s5, tmp_path, monkeypatch):

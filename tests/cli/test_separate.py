@@ -213,11 +213,18 @@ def test_a_quiet_channel_0_is_warned_about_on_stderr_and_in_the_json(s5, tmp_pat
     assert json.loads((out / "q.json").read_text())["warnings"][0] in done.err
 
 
-def test_clipping_is_said(s5, clips, out, tmp_path):
+@pytest.mark.parametrize("window", ["auto", "1"])
+def test_clipping_is_said(s5, out, tmp_path, window):
+    """Of every stem, and of what they leave."""
     (tmp_path / "loud.toml").write_text("[knobs]\ngain = 9\n")
-    done = s5("separate", clips / "a.wav", "-o", out, "--system", "toy", "--thresholds", tmp_path / "loud.toml")
+    clip = write_tones(tmp_path / "a.wav", LOW_HZ, HIGH_HZ, n_samples=2 * 32_000)
+    args = ("separate", clip, "-o", out, "--system", "toy", "--thresholds", tmp_path / "loud.toml", "--residual")
+    done = s5(*args, "--window", window)
     assert done.code == 0
-    assert "samples over full scale were clipped (--subtype FLOAT keeps them)" in done.err
+    said = r"a_(\w+)\.wav: (\d+) samples over full scale were clipped \(--subtype FLOAT keeps them\)"
+    found = dict(re.findall(said, done.err))
+    assert found.keys() == {"0_Speech", "1_Dishes", "residual"}
+    assert json.loads((out / "a.json").read_text())["clipped_samples"] == sum(map(int, found.values()))
 
 
 def test_thresholds_file(s5, clips, out, tmp_path):

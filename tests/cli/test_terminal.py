@@ -187,11 +187,26 @@ def test_a_shell_gets_its_completion(machine, monkeypatch):
     assert done.stdout.split() == ["separate"]
 
 
-def test_stdout_that_is_full_is_one_line(machine, clips, tmp_path):
-    command = ["separate", clips, "-o", tmp_path / "out", "--system", "toy"]
+@pytest.mark.parametrize("what", ["a line", "more than a buffer holds", "a run"])
+def test_stdout_that_is_full_is_one_line(machine, clips, tmp_path, what):
+    run = ["separate", clips, "-o", tmp_path / "out", "--system", "toy"]
+    command = {"a line": ["--version"], "more than a buffer holds": ["systems", "--json"], "a run": run}[what]
     began_s = time.monotonic()
     with Path("/dev/full").open("w") as full:
         done = forked.run(command, stdout=full)
     assert done.returncode == 1
     assert done.stderr == "error: standard output: No space left on device\n"
     assert time.monotonic() - began_s < 60
+
+
+def test_stderr_that_is_full_ends_no_run(machine, clips, tmp_path):
+    with Path("/dev/full").open("w") as full:
+        done = forked.run(["separate", clips, "-o", tmp_path / "out", "--system", "toy"], stderr=full)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 3)
+    assert (tmp_path / "out" / "run.json").exists()
+
+
+def test_closed_streams_are_no_mistake(machine):
+    """As some daemons start programs."""
+    command = ["sh", "-c", '"$0" -m s5cli systems >&- 2>&-', sys.executable]
+    assert subprocess.run(command, check=False).returncode == 0

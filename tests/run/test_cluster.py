@@ -279,20 +279,31 @@ def test_without_a_cluster_one_starts_and_ends_with_the_run(clips, out):
 
 
 DRIVER = """
-import time
+import sys, time
+import ray, psutil
 from s5cli.run.cluster.session import joined
-with joined("local"):
-    import psutil
+
+def wait():
     print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
     time.sleep(600)
+
+def starting(*args, start=ray.init, **options):
+    start(*args, **options)
+    wait()
+
+if "starting" in sys.argv:
+    ray.init = starting
+with joined("local"):
+    wait()
 """
 
 
-def test_nothing_is_left_of_a_ray_of_our_own_whose_driver_was_killed(address):
+@pytest.mark.parametrize("when", ["starting", "up"])
+def test_nothing_is_left_of_a_ray_of_our_own_whose_driver_was_killed(address, when):
     """Its agents alone would stay for a minute. Another Ray of the same user, that of this module, is left alone."""
     import psutil  # Ray brings it along
 
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, when], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert driver.stdout is not None
     processes = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
     assert {"ray::DashboardAgent", "ray::RuntimeEnvAgent"} <= {process.cmdline()[0] for process in processes}

@@ -1,6 +1,8 @@
 """Live input where something is in the way: what was heard is kept."""
 
 import io
+import resource
+import signal
 
 import numpy as np
 import pytest
@@ -68,3 +70,21 @@ def test_where_one_file_cannot_be_finished_the_others_are(tmp_path):
         record(tmp_path, iter([second(), second()]), tell=begun)
     assert soundfile.info(tmp_path / "live_1_Cough.wav").frames == 2 * RATE_HZ
     assert soundfile.info(tmp_path / "live_0_Speech.part.wav").frames == 2 * RATE_HZ
+
+
+@pytest.mark.parametrize("room_bytes", [0, 30, 60_000])
+def test_a_full_disk_says_so_and_what_was_heard_is_kept(tmp_path, room_bytes):
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    was = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, hard))
+    try:
+        with pytest.raises(OutputError, match=r": cannot be written \(File too large\)$"):
+            record(tmp_path, iter([second()] * 3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        signal.signal(signal.SIGXFSZ, was)
+    found = {path.name: soundfile.read(path)[0] for path in tmp_path.iterdir()}
+    assert found.keys() == ({"live_0_Speech.wav"} if room_bytes > 44 else set())
+    for heard in found.values():
+        assert len(heard) == (room_bytes - 44) // 2
+        np.testing.assert_allclose(heard, 0.1, atol=1e-4)

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from s5cli.errors import InputError, S5Error, UsageError
+from s5cli.labels import CLASSES
 from s5cli.score.evaluate import Evaluation, evaluate
 from tests.score.whole import capi_sdri, dataset_score
 
@@ -412,14 +413,17 @@ def test_numbers_of_references_may_begin_at_one(data: DataSet, result: Evaluatio
     assert evaluate(data.stems, data.folder).to_json() == result.to_json()
 
 
-def test_references_that_metadata_name_are_wanted(data: DataSet, result: Evaluation) -> None:
+@pytest.mark.parametrize("form", ["of `s5 synth`", "another"])
+def test_references_that_metadata_name_are_wanted(data: DataSet, result: Evaluation, form: str) -> None:
     """Also where the last one or all of a clip are lost, which no gap tells. Interference is no target."""
     (data.folder / "metadata").mkdir()
     for name, labels in TRUTH.items():
         events = [{"role": "foreground", "label": label} for label in labels]
         told = {"events": [*events, {"role": "interference", "label": "Dog"}]}
-        (data.folder / "metadata" / f"{name}.json").write_text(json.dumps(told))
-    (data.folder / "metadata" / "clip_3.json").write_text('["of another form"]')
+        other = {"sources": [[{"class": label}, {"file": f"{label}/1.wav"}] for label in [*labels, *labels, "Dog"]]}
+        path = data.folder / "metadata" / f"{name}.json"
+        path.write_text(json.dumps(other if form == "another" else told))
+    (data.folder / "metadata" / "clip_3.json").write_text(json.dumps(CLASSES))
     assert evaluate(data.stems, data.folder).to_json() == result.to_json()
     for lost in ("clip_4_1_Pour", "clip_1_0_Cough"):
         content = (data.oracle / f"{lost}.wav").read_bytes()

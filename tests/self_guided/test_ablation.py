@@ -1,5 +1,6 @@
 """Every row of the ablation against the papers' procedure, written out with the bare networks."""
 
+import json
 from dataclasses import replace
 from itertools import permutations
 
@@ -14,6 +15,7 @@ from s5cli.weights.build import build
 from s5cli.weights.registry import registry as registries
 from tests.self_guided.machine import SYSTEMS
 from tests.self_guided.test_everywhere import data, machine, noisy, ok, s5, start, tiny  # noqa: F401  # fixtures
+from tests.tune.world import coarsen
 
 ROWS = {
     "{name}, stage 1": {"stages": 1},
@@ -170,3 +172,22 @@ def test_evidence_of_one_stage_serves_the_others(tiny, data, tmp_path):  # noqa:
         trials.exact(trials.system.setting)
         numbers.append(len(Store(tmp_path)))
     assert numbers == [numbers[0]] * 3
+
+
+@pytest.mark.parametrize("name", ["small-2026"])
+def test_every_stage_with_and_without_tuned_thresholds(tiny, data, tmp_path, monkeypatch, name):  # noqa: F811
+    """One command: of each stage the defaults, the best on the same clips, and every clip tuned without it."""
+    coarsen(monkeypatch)
+    line = ("study", "ablation", data, "--system", name, "--tuned", "--folds", 2, "--workers", 1, "--json")
+    found = json.loads(ok(tiny(*line, "--cache", tmp_path / "cache")))
+    titles = [row["title"] for row in found["rows"]]
+    for stage, title in ((1, f"{name}, stage 1"), (2, f"{name}, stage 2"), (3, name)):
+        place = titles.index(title)
+        assert titles[place + 1 : place + 3] == ["tuned, on the same clips", "tuned, 2 folds held out"]
+        default, same, _ = found["rows"][place : place + 3]
+        assert same["capi_sdri_db"] >= default["capi_sdri_db"] - 1e-6
+        assert same["gain_db"] == pytest.approx(same["capi_sdri_db"] - default["capi_sdri_db"], abs=1e-4)
+        assert f"stage {stage}" in [one["stage"] for one in found["tuned"][title]["stages"]]
+    again = tiny(*line, "--cache", tmp_path / "cache")
+    assert "results" in again.err
+    assert json.loads(ok(again)) == found

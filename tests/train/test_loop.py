@@ -1,5 +1,6 @@
 """Real short runs: what is saved, that a resumed run is the uninterrupted one, what stays frozen."""
 
+import math
 import resource
 import signal
 import tomllib
@@ -148,6 +149,13 @@ def test_a_tagger_needs_two_clips_a_step(library, tmp_path):
     ("recipe", "said"),
     [
         (replace(TAGGER, schedule=replace(SCHEDULE, echo=0)), "echo must be at least 1"),
+        (replace(TAGGER, schedule=replace(SCHEDULE, steps=-1)), "steps must be at least 1"),
+        (replace(TAGGER, schedule=replace(SCHEDULE, batch_size=10**9)), "batch_size must be .* at most 65536"),
+        (replace(TAGGER, schedule=replace(SCHEDULE, learning_rate=math.nan)), "learning_rate must be at least 0"),
+        (replace(TAGGER, task="os:getpid"), "task 'os:getpid' is no class with the methods of a training task"),
+        (replace(TAGGER, network="os:system"), "network 'os:system' is no class with a dataclass Config"),
+        (replace(TAGGER, config={"classes": -5}), "no BodyTagger can be built of its config"),
+        (replace(TAGGER, installs="nothing"), "unknown file 'nothing'"),
         (replace(SEPARATOR, frame_weight=1.0), "frame_weight must be 0, as a separator does not say what sounds when"),
     ],
 )
@@ -405,14 +413,34 @@ def test_every_recipe_builds_its_network(name):
             "task = 'tagger'\nnetwork='a:B'\n[schedule]\nstep=1",
             r"\[schedule\]: unknown key 'step' \(did you mean 'steps'",
         ),
+        ("[schedule]\nsteps = 1", r"\[schedule\]: lacks 'batch_size'"),
         ("task =", r"cannot be read as TOML \("),
         ("schedule = 3", r"\[schedule\]: 3 is no table"),
         ("[schedule]\nsteps=1\nbatch_size=1\n[config]\na = " + "[" * 1000 + "]" * 1000, "nested too deeply"),
         ("[schedule]\nsteps=1\nbatch_size=1\n[config." + ".".join("a" * 200) + "]", "nested too deeply"),
         ("#" + "\n#" * (1 << 18), "it is larger than"),
         ("steps = 1" + "0" * 5000, "cannot be read"),
+        (
+            "task = 'tagger'\nnetwork='a:B'\n[schedule]\nsteps=1\nbatch_size='two'",
+            "batch_size = 'two' is no whole number",
+        ),
+        ("[schedule]\nsteps=true\nbatch_size=1", "steps = True is no whole number"),
+        ("task = 'tagger'\nnetwork='a:B'\ntrainable = 'head'\n[schedule]\nsteps=1\nbatch_size=1", "is no list"),
     ],
-    ids=["unknown", "misspelt", "no TOML", "no table", "deep", "dotted", "huge", "a long number"],
+    ids=[
+        "unknown",
+        "misspelt",
+        "missing",
+        "no TOML",
+        "no table",
+        "deep",
+        "dotted",
+        "huge",
+        "a long number",
+        "text",
+        "yes",
+        "list",
+    ],
 )
 def test_recipes_with_mistakes(text, said, tmp_path):
     (tmp_path / "mine.toml").write_text(text)

@@ -1,6 +1,7 @@
 """What a registry file may say, what it may not, and the user's own file over the packaged one."""
 
 import math
+import re
 import tomllib
 from pathlib import Path
 
@@ -230,11 +231,15 @@ def test_a_knob_may_be_infinite_where_its_range_is(tmp_path: Path) -> None:
     assert registry.registry().system("tiny").knobs == {"top": math.inf}
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>log in</html>", b"(lp0\n.", b"\x80\x02e.", contents(200)])
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>log in</html>", b"RIFF$\0\0", b"root:x", b"(lp0\n.", b"\x80\x02e.", contents(200)]
+)
 def test_a_checkpoint_that_does_not_fit_is_not_added(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "mine.ckpt").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"mine\.ckpt (is damaged or not|does not hold the weights of BodyTagger)"):
+    said = r"mine\.ckpt (is damaged or not|does not hold the weights of BodyTagger)"
+    with pytest.raises(WeightsError, match=said) as caught:
         own.add_file("tagger-1ch", str(tmp_path / "mine.ckpt"))
+    assert not re.search("pop from|index out of|NoneType|unexpected keyword", str(caught.value))
     (tmp_path / "mine.toml").write_text(f'[file.tagger-1ch]\npath = "{tmp_path}/mine.ckpt"\nlicence = "cc-by-4.0"\n')
     with pytest.raises(WeightsError, match=r"mine\.ckpt"):
         own.add_sections(tmp_path / "mine.toml")

@@ -77,8 +77,9 @@ def joined(address: str) -> Iterator[None]:
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     check_reachable(address)
-    session_dir = _join(address)
-    with watched(session_dir) if address == "local" else nullcontext():
+    with watched() if address == "local" else nullcontext(lambda: None) as is_up:
+        _join(address)
+        is_up()
         try:
             yield
         finally:
@@ -110,21 +111,19 @@ def _nothing_at(address: str, error: Exception) -> UsageError:
     return UsageError(f"no Ray cluster at {address!r} ({reason}); {advice}")
 
 
-def _join(address: str) -> str:
-    """The folder of the Ray session that this process is a driver of now."""
+def _join(address: str) -> None:
     import ray
 
     own = address == "local"
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        found: Any = ray.init(
+        ray.init(
             address,
             object_store_memory=STORE_BYTES if own else None,
             include_dashboard=False if own else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-        return str(found.address_info["session_dir"])
     except Exception as error:  # Ray raises Exception itself, too, where a machine is too busy for it to start in 30 s
         raise _nothing_at(address, error) from error
     finally:
