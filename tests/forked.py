@@ -12,6 +12,7 @@ import io
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,7 @@ class _Start:
 
     def __init__(self, args: list[str], descriptors: list[int], environment: dict[str, str], folder: str) -> None:
         self.args, self.descriptors, self.environment, self.folder = args, descriptors, environment, folder
+        self.hangup = signal.getsignal(signal.SIGHUP)  # which nohup ignores, and so do the children of who ignores it
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"descriptors": [DupFd(number) for number in self.descriptors]}
@@ -90,6 +92,7 @@ class _Start:
         os.environ.clear()
         os.environ.update(self.environment)
         os.chdir(self.folder)
+        signal.signal(signal.SIGHUP, self.hangup)
         encoding = self.environment.get("PYTHONIOENCODING")
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding)
         sys.stdout = sys.__stdout__ = _written(1, encoding, "strict")

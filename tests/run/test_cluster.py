@@ -340,6 +340,8 @@ def test_a_ray_that_does_not_start(monkeypatch):
     told = r"^Ray does not start on this machine \(The current node timed out during startup\.\); call again"
     with pytest.raises(UsageError, match=told), joined("local"):
         pass
+    monkeypatch.undo()
+    assert ray.cluster_resources()["CPU"] == 2, "the Ray of this module lives on"
 
 
 def test_options_that_do_not_go_together():

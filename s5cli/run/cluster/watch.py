@@ -21,13 +21,14 @@ EVERY_S = 0.1  # looks for new processes while Ray starts
 def watched() -> Iterator[Callable[[], None]]:
     """The processes of a Ray that this process starts end with the block, or with this process.
 
-    They are children that name its session, which Ray names after this process, and what those have started by the
+    They are new children that name its session, which Ray names after this process, and what those have started by the
     time at which what the block is given is called.
     """
     import psutil  # Ray brings it along
 
+    old = [str(child.pid) for child in psutil.Process().children()]
     with subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__, str(Path(psutil.__file__).parents[1]), str(os.getpid())],
+        [sys.executable, "-I", "-S", __file__, str(Path(psutil.__file__).parents[1]), str(os.getpid()), *old],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -44,7 +45,7 @@ def watched() -> Iterator[Callable[[], None]]:
         yield is_up
 
 
-def _wait_and_kill(driver_pid: int) -> None:
+def _wait_and_kill(driver_pid: int, old_pids: list[int]) -> None:
     import psutil
 
     found: set[Any] = set()
@@ -52,7 +53,8 @@ def _wait_and_kill(driver_pid: int) -> None:
     def look() -> None:
         with suppress(psutil.Error):  # it has just ended
             for child in psutil.Process(driver_pid).children():
-                if any(re.search(rf"/session_[\d_-]+_{driver_pid}\b", word) for word in child.cmdline()):
+                is_new = child.pid not in old_pids
+                if is_new and any(re.search(rf"/session_[\d_-]+_{driver_pid}\b", word) for word in child.cmdline()):
                     found.update((child, *child.children(recursive=True)))
 
     is_up = threading.Event()
@@ -75,4 +77,4 @@ def _wait_and_kill(driver_pid: int) -> None:
 
 if __name__ == "__main__":
     sys.path.append(sys.argv[1])
-    _wait_and_kill(int(sys.argv[2]))
+    _wait_and_kill(int(sys.argv[2]), [int(pid) for pid in sys.argv[3:]])
