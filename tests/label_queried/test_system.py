@@ -17,6 +17,7 @@ from s5cli.scene import RATE_HZ, Queries, Scene
 from s5cli.weights.build import build
 from tests.label_queried.conftest import CLIPS, write
 from tests.systems.tones import Tone, scene_of
+from tests.tune.world import coarsen
 
 
 def ok(done):
@@ -93,7 +94,8 @@ def test_a_killed_run_goes_on(lq, start, data, tmp_path):
     assert stems_in(tmp_path / "killed") == stems_in(tmp_path / "whole")
 
 
-def test_tune_and_study(lq, data, tmp_path):
+def test_tune_and_study(lq, data, tmp_path, monkeypatch):
+    coarsen(monkeypatch)
     found = tmp_path / "thresholds.toml"
     tune = ("tune", "tiny", "--data", data, "--cache", tmp_path / "cache", "--folds", 2, "--workers", 1, "-o", found)
     told = ok(lq(*tune))

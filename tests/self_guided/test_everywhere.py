@@ -19,6 +19,7 @@ from s5cli.weights.build import build
 from tests.cli.conftest import Finished, machine, s5, start  # noqa: F401  # fixtures
 from tests.self_guided.machine import SYSTEMS, registry
 from tests.systems.tones import RATE_HZ, Tone, scene_of
+from tests.tune.world import coarsen
 
 N_SAMPLES = 8_000
 CLIPS = {
@@ -190,7 +191,8 @@ def test_a_long_recording_is_stitched(tiny, tmp_path):
 
 
 @EITHER
-def test_tune_and_study(tiny, data, tmp_path, name):
+def test_tune_and_study(tiny, data, tmp_path, monkeypatch, name):
+    coarsen(monkeypatch)
     cache, found = tmp_path / "cache", tmp_path / "thresholds.toml"
     tune = ("tune", name, "--data", data, "--cache", cache, "--folds", 2, "--workers", 1, "-o", found)
     ok(tiny(*tune, "--option", "stages=1"))
