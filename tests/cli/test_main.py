@@ -209,7 +209,7 @@ def test_interrupted_while_modules_are_loaded(slow, tmp_path, monkeypatch, name)
     """From the first tenth of a second on: one line, whatever is imported when the signal comes."""
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(FIRST_MOMENTS.format(name=name))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "hook"), os.environ["PYTHONPATH"]]))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"), prepend=os.pathsep)
     command = [sys.executable, "-m", "s5cli", *map(str, slow)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
