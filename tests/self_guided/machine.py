@@ -20,6 +20,7 @@ WHOLE = DeftConfig(
 )  # fmt: skip
 SMALL = replace(WHOLE, width=8, patch_frames=2, patch_bins=10, object_kernel=1, features="spatial", output="share",
                 classifier="dual", semantic_features=513)  # fmt: skip
+torch.manual_seed(1)  # whatever drew before this file was imported
 NETWORKS = {
     "uss-small": UniversalSeparator(SMALL),
     "tse-small": TargetExtractor(replace(SMALL, frame_features=513)),
