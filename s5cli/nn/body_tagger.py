@@ -1,8 +1,9 @@
 """A tagger on a pretrained body: EfficientAT's features, frames, and how many of each class there are.
 
 Frame features of channel 0 become contexts of two seconds; each says what it hears and a soft maximum over time says
-which classes are there. A second head says how many of each: from how sure that is, what else there is and how long it
-sounds, and with four channels from the directions that it comes from. The tracks are made of these numbers.
+which classes are there. With four channels the body may listen to beams too, and what is heard is averaged. A second
+head says how many of each: from how sure that is, what else there is and how long it sounds, and with four channels
+from the directions that it comes from. The tracks are made of these numbers.
 """
 
 import math
@@ -41,6 +42,7 @@ _START_SCALE, _START_SHIFT = 0.5, 5.5
 @dataclass(frozen=True)
 class BodyTaggerConfig:
     channels: int = 1  # 1 or 4
+    beams: int = 0  # horizontal cardioids that are heard beside channel 0, where there are four
     width: float = 0.4  # of the body
     classes: int = 18
     tracks: int = 3
@@ -137,13 +139,18 @@ class CountHead(nn.Module):
         self.repeats = nn.Parameter(torch.full((config.classes, config.tracks - 1), -2.0))
 
     def forward(self, features: Tensor, places: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """`places` are directions and energy of each cell, where there are four channels."""
+        """Of features [b, v, n, d] of what is heard of each clip, `v` times; logits are means over these.
+
+        `places` are directions and energy of each cell, where there are four channels.
+        """
         hidden = F.hardswish(self.trunk(features))
-        frames = self.frames(self.dropout(hidden))
+        frames = self.frames(self.dropout(hidden)).mean(dim=1)
         half = self.context_frames // 2
-        around = F.avg_pool1d(features.transpose(1, 2), self.context_frames, 1, half, count_include_pad=False)
+        flat = features.flatten(0, 1).transpose(1, 2)
+        around = F.avg_pool1d(flat, self.context_frames, 1, half, count_include_pad=False)
         contexts = self.dropout(F.hardswish(self.trunk(around.transpose(1, 2))))
-        present = self.present(contexts).logsumexp(dim=1) - math.log(features.shape[1])  # [b, k]
+        present = self.present(contexts).logsumexp(dim=1) - math.log(features.shape[2])  # [b · v, k]
+        present = present.unflatten(0, features.shape[:2]).mean(dim=1)
         more = self.more(self.evidence(frames, present, places)) + self.repeats  # [b, k, tracks − 1]
         return torch.cat([present[:, None], more.transpose(1, 2)], dim=1), frames
 
@@ -204,18 +211,31 @@ class BodyTagger(Network):
     def counted(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of counts [b, 3, 18], see `CountHead`, and of frames [b, n, 18]."""
         c = self.config
-        level = waveform[:, :1].square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
+        heard = beams(waveform, c.beams) if self.channels > 1 else waveform
+        level = heard.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
         gain = c.level / level
         if self.training:
-            gain = gain * 10 ** (c.gain_db / 20 * (2 * torch.rand_like(gain) - 1))
-        waveform = waveform * gain
-        maps = self.to_mel(waveform[:, :1])
+            gain = gain * 10 ** (c.gain_db / 20 * (2 * torch.rand_like(gain[:, :1]) - 1))
+        maps = self.to_mel((heard * gain).flatten(0, 1)[:, None])
         if self.training:
             maps = masked(filtered(maps, c.filter_deviation), c.masked_bands, c.masked_hops)
         features = self.body(maps.contiguous(memory_format=torch.channels_last)).mean(dim=2).transpose(1, 2).float()
-        places = self.to_directions(waveform) if self.to_directions is not None else None
+        features = features.unflatten(0, heard.shape[:2])
+        places = self.to_directions(waveform * gain[:, :1]) if self.to_directions is not None else None
         counts, frames = self.head(features, places)
         return counts.float(), frames.float()
+
+
+def beams(waveform: Tensor, n_beams: int) -> Tensor:
+    """Channel 0 and cardioids to `n_beams` azimuths, of first-order clips [b, 4, t] (W, Y, Z, X): [b, 1 + n, t].
+
+    >>> from_the_left = torch.tensor([[[1.0], [1.0], [0.0], [0.0]]])
+    >>> beams(from_the_left, 4).flatten().round(decimals=3)
+    tensor([1.0000, 0.5000, 1.0000, 0.5000, 0.0000])
+    """
+    azimuths = torch.arange(n_beams, device=waveform.device, dtype=waveform.dtype) * (2 * math.pi / max(1, n_beams))
+    towards = azimuths.sin()[:, None] * waveform[:, 1:2] + azimuths.cos()[:, None] * waveform[:, 3:]
+    return torch.cat([waveform[:, :1], (waveform[:, :1] + towards) / 2], dim=1)
 
 
 def from_audioset(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

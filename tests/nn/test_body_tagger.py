@@ -6,7 +6,16 @@ from itertools import product
 import pytest
 import torch
 
-from s5cli.nn.body_tagger import AUDIOSET_MEANS, AUDIOSET_ROWS, BodyTagger, BodyTaggerConfig, Directions, Spread, tracks
+from s5cli.nn.body_tagger import (
+    AUDIOSET_MEANS,
+    AUDIOSET_ROWS,
+    BodyTagger,
+    BodyTaggerConfig,
+    Directions,
+    Spread,
+    beams,
+    tracks,
+)
 from s5cli.nn.efficientat import EfficientAT, EfficientATConfig, KaldiMel
 
 
@@ -55,6 +64,42 @@ def test_training_hears_other_sound_than_evaluation():
     assert torch.equal(heard[0], heard[1])
     assert not torch.equal(heard[2], heard[0])
     assert not torch.equal(heard[3], heard[2])
+
+
+# --- beams -----------------------------------------------------------------------------------------------------------
+
+
+def of_beams() -> BodyTagger:
+    torch.manual_seed(0)
+    return BodyTagger(BodyTaggerConfig(channels=4, beams=4, width=0.1)).eval()
+
+
+def test_what_is_there_is_the_mean_over_channel_0_and_beams():
+    network, waveform = of_beams(), noise(4)
+    alone = tagger(1)
+    alone.load_state_dict({k: v for k, v in network.state_dict().items() if "more" not in k}, strict=False)
+    each = [alone.counted(one[:, None]) for one in beams(waveform, 4).unbind(dim=1)]
+    assert len(each) == 5
+    counts, frames = network.counted(waveform)
+    torch.testing.assert_close(counts[:, 0], torch.stack([found[0][:, 0] for found in each]).mean(dim=0))
+    torch.testing.assert_close(frames, torch.stack([found[1] for found in each]).mean(dim=0))
+
+
+def test_a_beam_hears_what_another_direction_drowns():
+    """A cardioid has its zero opposite to where it points: of two sources it leaves one."""
+    torch.manual_seed(3)
+    front, back = torch.randn(2, 3200)
+    heard = beams((from_azimuth(front, 0) + from_azimuth(back, 180))[None], 4)[0]
+    torch.testing.assert_close(heard[0], front + back)
+    torch.testing.assert_close(heard[1], front, atol=1e-5, rtol=0)
+    torch.testing.assert_close(heard[3], back, atol=1e-5, rtol=0)
+
+
+def test_a_quarter_turn_of_the_scene_changes_nothing():
+    w, y, z, x = noise(4).unbind(dim=1)
+    network = of_beams()
+    here, turned = network(torch.stack([w, y, z, x], dim=1)), network(torch.stack([w, x, z, -y], dim=1))
+    torch.testing.assert_close(here, turned, atol=1e-4, rtol=1e-4)
 
 
 # --- tracks ----------------------------------------------------------------------------------------------------------
