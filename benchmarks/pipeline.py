@@ -1,6 +1,7 @@
 """Taggers, a separator pass and whole systems on a 10 s clip: interleaved rounds, paired ratios.
 
     python -m benchmarks.pipeline [--device cpu|cuda] [--threads 2] [--rounds 5] [--batch-size 1] [--official] [--onnx]
+    python -m benchmarks.pipeline --memory s5cli       # official size, one process for one variant: plain, s5cli
 
 `--official` takes the official sizes with random weights, whose arithmetic is the same, against the same system with
 the separators in plain form (`benchmarks/plain.py`), given the same queries: it runs the same passes. Else the
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks import separator
-from benchmarks.measure import compared, interleaved, machine
+from benchmarks.measure import compared, interleaved, machine, peak_gb
 from benchmarks.plain import PlainResUNetK
 from s5cli.adapters.slots import SlotSeparator
 from s5cli.adapters.tracks import TrackTagger
@@ -40,7 +41,11 @@ def official(device: torch.device, plain: bool, precision: str = "fp32") -> Tagg
     """The flagship at its published size, weights random."""
     taggers = [M2DTagger1ch(M2DConfig()).eval(), M2DTagger4ch(M2DConfig()).eval()]
     separators: list[Any] = [separator.official() for _ in range(2)]
-    separators = [PlainResUNetK(one) if plain else separator.prepared(one) for one in separators]
+    for number, one in enumerate(separators):
+        if plain:
+            separators[number] = PlainResUNetK(one)
+        else:
+            one.prepare()
     if precision == "bf16":
         for network in (*taggers, *separators):
             lower(core_of(network), torch.bfloat16)
@@ -76,9 +81,15 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="with --official: the cores in bf16 as well")
     parser.add_argument("--onnx", action="store_true")
     parser.add_argument("--by-cpu", action="store_true", help="ratios of processor time, for a busy machine")
+    parser.add_argument("--memory", choices=("plain", "s5cli"))
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     device, batch = torch.device(given.device), scenes(given.batch_size)
+    if given.memory:
+        system, before = official(device, given.memory == "plain"), peak_gb()
+        variants("", system, batch)[": pipeline, three queries given"]()
+        print(f"{given.memory}: peak {peak_gb():.2f} GB, {before:.2f} GB of them before the clip")
+        return
     systems: dict[str, Any] = {}
     if given.official:
         systems = {"plain": official(device, True), "s5cli": official(device, False)}

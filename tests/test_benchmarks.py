@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import gpu, memory, separator
+from benchmarks import golden, gpu, memory, separator
 from benchmarks.measure import Round, compared
 from benchmarks.plain import PlainResUNetK
 from s5cli.nn.unet import ResUNetConfig
@@ -21,6 +21,15 @@ def test_the_plain_form_says_the_same():
         ready = separator.prepared(network)(mixture, query)
     assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
     assert (ready - found).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_what_a_precision_costs_is_told():
+    logits = torch.tensor([[[0.0, 1.0], [2.0, 0.0]]])
+    said = golden.said("bf16", "tagger", [logits + torch.tensor([0.0, -1.5])], [logits])
+    assert said == "tagger, bf16: 1 of 2 tracks with another class, logits change by 1.5e+00 at most"
+    stems = torch.stack([torch.ones(1, 100), torch.zeros(1, 100)], dim=1)
+    heard = golden.heard("bf16", "separator", [1.01 * stems], [stems])
+    assert heard == "separator, bf16: SNR of 1 stems 40 dB or more, at 10 dB SDR 0.270 dB at most"
 
 
 def test_ratios_are_paired_within_a_round():
