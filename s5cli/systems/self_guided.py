@@ -113,7 +113,7 @@ class Decision:
         if last.silent[row, slot]:
             return replace(query, dropped_by="silent", reason=self._too_silent(row, slot))
         if last.doubled[row, slot]:
-            return replace(query, dropped_by="double", reason="another slot has the same class and a lower energy")
+            return replace(query, dropped_by="double", reason="another slot of its class has a lower logit energy")
         return replace(query, reported=number)
 
     def _stage(self, name: str, one: Pass, row: int, slot: int) -> Stage:
@@ -127,7 +127,8 @@ class Decision:
             return "it was silent in an earlier stage"
         limit = self.setting.of(knob, said.classes[row, [slot]])[0]
         value = said.silence[row, slot]
-        return f"its {self.told} {value:.2f} is {'above' if value > limit else 'below'} {knob} {limit:g}"
+        side, told = "above" if value > limit else "below", self.told.replace("_", " ")
+        return f"its {told} {value:.2f} is {side} {knob} {limit:g}"
 
 
 # --- the flow ---------------------------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ class SelfGuided2025(SelfGuided):
     """USS, stem classifier, then twice TSE and stem classifier; silent is what has too high an energy."""
 
     calls: ClassVar[Mapping[str, int]] = {"separator": 1, "extractor": 2, "namer": 9, "listener": 9}
-    knob, told = "energy", "energy"
+    knob, told = "energy", "logit_energy"
     knobs: ClassVar[Mapping[str, Knob]] = per_stage("energy", ENERGY, N_STAGES)
     options: ClassVar[Mapping[str, Option]] = {
         **OPTIONS,

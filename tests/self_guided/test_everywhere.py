@@ -77,7 +77,7 @@ def test_separate_explain_and_every_stage(tiny, data, tmp_path, name):
     thresholds.write_text(always(year))
     line = ("separate", data, "--system", name, "--thresholds", thresholds, "--explain", "-o")
     explained = ok(tiny(*line, tmp_path / "all", "--option", "stages=all"))
-    value = "energy" if year == "2025" else "logit"
+    value = "logit energy" if year == "2025" else "logit"
     assert explained.count(f"stage 3: {value}") == 12, "three slots of each of four clips"
     plain = ok(tiny(*line, tmp_path / "plain"))
     assert (
