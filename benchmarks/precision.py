@@ -21,10 +21,11 @@ from benchmarks.measure import machine
 from s5cli.audio import read_scene
 from s5cli.dataset import DataSet, open_dataset, read_sources
 from s5cli.scene import Scene, Stem
-from s5cli.score.metric import ClipScore, capi_sdri
+from s5cli.score.metric import ClipScore
 from s5cli.weights.build import build
 from s5cli.weights.device import resolve_device
 from s5cli.weights.engine import ENGINES
+from tests.score.whole import capi_sdri
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """The benchmarks run, and what they compare says the same."""
 
 import ctypes
+import importlib
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,12 @@ from benchmarks import golden, gpu, memory, separator
 from benchmarks.measure import Round, compared
 from benchmarks.plain import PlainResUNetK
 from s5cli.nn.unet import ResUNetConfig
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(Path(separator.__file__).parent.glob("*.py"))])
+def test_every_benchmark_tells_how_it_is_called(name):
+    """What it imports is there; nothing is measured."""
+    assert importlib.import_module(f"benchmarks.{name}").__doc__
 
 
 def test_the_plain_form_says_the_same():
