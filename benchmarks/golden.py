@@ -10,6 +10,7 @@ is 10 dB above its error.
 import argparse
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +88,16 @@ def heard(way: str, name: str, found: list[Tensor], exact: list[Tensor]) -> str:
     )
 
 
+def costs(device: torch.device, ways: Sequence[str]) -> None:
+    """A line for each network and way."""
+    for name in [*models("m2dat"), *models("resunetk")]:
+        golden = Model(name)
+        network, told = (tagger(golden), said) if name.startswith("m2dat") else (separator(golden), heard)
+        exact = answers(as_precise(network, "fp32", device), golden)
+        for way in ways:
+            print(told(way, name, answers(as_precise(network, way, device), golden), exact), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
@@ -94,15 +105,8 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=["bf16"], help="of tf32, bf16, fp16")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    device = torch.device(given.device)
-    print(machine(device))
-    for name in [*models("m2dat"), *models("resunetk")]:
-        golden = Model(name)
-        is_tagger = name.startswith("m2dat")
-        network, told = (tagger(golden), said) if is_tagger else (separator(golden), heard)
-        exact = answers(as_precise(network, "fp32", device), golden)
-        for way in given.ways:
-            print(told(way, name, answers(as_precise(network, way, device), golden), exact), flush=True)
+    print(machine(given.device))
+    costs(torch.device(given.device), given.ways)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@
 3. the taggers in the same way
 4. tagging-driven-3 from files to files: clips per second over recordings of noise, official sizes, random weights,
    three queries a clip, a second pass for 30 % and for all of the clips
+5. the published universal separator and the label-queried one, random weights: by precision, compiled, and with the
+   kernel of `mamba_ssm` where it is installed; what each changes against fp32, and the peak of memory
+6. what a precision changes in the official networks with golden weights (`benchmarks/golden.py`; not with `--tiny`)
 """
 
 import argparse
@@ -17,7 +20,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -27,15 +30,18 @@ import soundfile
 import torch
 from torch import nn
 
-from benchmarks import separator
-from benchmarks.measure import interleaved, machine
+from benchmarks import golden, separator
+from benchmarks.measure import error, interleaved, machine
 from benchmarks.plain import PlainResUNetK
 from s5cli.adapters.slots import SlotSeparator
 from s5cli.adapters.tracks import TrackTagger
 from s5cli.api import LoadedSystem
 from s5cli.knobs import setting
 from s5cli.nn.core import compile_core, core_of, lower
+from s5cli.nn.deft import DeftConfig, UniversalSeparator
 from s5cli.nn.m2d import M2DConfig, M2DTagger1ch, M2DTagger4ch
+from s5cli.nn.mamba2 import Mamba2
+from s5cli.nn.sr_corrnet import SRCorrNet, SRCorrNetConfig
 from s5cli.nn.unet import ResUNetConfig
 from s5cli.run.pipeline import separate_all
 from s5cli.run.plan import Options, plan
@@ -53,6 +59,10 @@ class Sizes:
         self.seconds = 0.2 if tiny else 10.0
         self.unet = ResUNetConfig((2, 2, 2, 2, 2, 2), 8) if tiny else ResUNetConfig()
         self.m2d = M2DConfig(width=16, depth=1, heads=2, track_width=8, hidden=8) if tiny else M2DConfig()
+        self.deft = DeftConfig(width=4, blocks=1, heads=2, head_width=4, ffn_width=8, expand=1, mamba_head_width=4,
+                               states=4) if tiny else DeftConfig()  # fmt: skip
+        self.corrnet = SRCorrNetConfig(width=8, hidden=8, slot_hidden=8, heads=2, kernel=3, encoder_blocks=1,
+                                       decoder_blocks=1, fold=16) if tiny else SRCorrNetConfig()  # fmt: skip
         self.matrix, self.copied_bytes = (256, 1 << 20) if tiny else (8192, 1 << 30)
 
 
@@ -223,6 +233,65 @@ def whole_runs(sizes: Sizes, n_clips: int, batch: int, device: torch.device) -> 
                       f" {seconds:.1f} s, {done / seconds:.1f} clips/s", flush=True)  # fmt: skip
 
 
+# --- 5 ---------------------------------------------------------------------------------------------------------------
+
+
+def other_families(sizes: Sizes, rounds: int, device: torch.device) -> None:
+    """One clip through the separators of the two other families."""
+    torch.manual_seed(0)
+    clip = separator.inputs(sizes.seconds)[0].to(device)
+    universal = UniversalSeparator(sizes.deft).eval().to(device)
+    queried = SRCorrNet(sizes.corrnet).eval().to(device)
+    asked = (
+        torch.tensor([[15, 13, 7]], device=device),
+        torch.ones(1, 3, queried.n_frames(clip.shape[-1]), device=device),
+    )
+    calls: dict[str, tuple[nn.Module, Callable[[nn.Module], torch.Tensor]]] = {
+        "universal separator": (universal, lambda network: network(clip).waveforms),
+        "label-queried separator": (queried, lambda network: network(clip, *asked)),
+    }
+    for name, (network, call) in calls.items():
+        exact = None
+        for way, twin in ways(network, device):
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            found = call(twin).float()
+            exact = found if exact is None else exact
+            seconds = median_s(lambda twin=twin, call=call: call(twin), rounds, device)
+            peak = f"{torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB, " if device.type == "cuda" else ""
+            print(f"{name:30} {way}: {1e3 * seconds:8.2f} ms, {peak}{error(found, exact)}", flush=True)
+
+
+def ways(network: nn.Module, device: torch.device) -> Iterator[tuple[str, nn.Module]]:
+    """Copies of a network by how they compute; the first is the plain one in fp32."""
+    on_cuda, core = device.type == "cuda", core_of(network)
+    set_precision("fp32")
+    yield "fp32", with_scan(network, "torch")
+    if on_cuda:
+        yield "fp32, mamba_ssm if installed", with_scan(network, "auto")
+        set_precision("tf32")
+        yield "tf32", with_scan(network, "torch")
+        set_precision("fp32")
+    for precision in ("bf16", "fp16") if on_cuda else ("bf16",):
+        if core is not None:
+            twin = with_scan(network, "torch")
+            lower(core_of(twin), DTYPES[precision])  # type: ignore[arg-type]
+            yield precision, twin
+    if on_cuda and core is not None:
+        twin = with_scan(network, "torch")
+        compile_core(core_of(twin))  # type: ignore[arg-type]
+        yield "fp32, compiled", twin
+
+
+def with_scan(network: nn.Module, backend: str) -> nn.Module:
+    """A copy whose Mamba-2 mixers take this scan."""
+    twin = copy.deepcopy(network)
+    for module in twin.modules():
+        if isinstance(module, Mamba2):
+            module.config = replace(module.config, backend=backend)  # type: ignore[arg-type]
+    return twin
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda:0")
@@ -239,6 +308,9 @@ def main() -> None:
             found = {}  # shares of a ceiling are of the official sizes
         networks(sizes, (1, given.batch_size), given.rounds, device, found)
         whole_runs(sizes, given.clips, given.batch_size, device)
+        other_families(sizes, given.rounds, device)
+    if not given.tiny:
+        golden.costs(device, ["tf32", "bf16", "fp16"] if device.type == "cuda" else ["bf16"])
     if device.type == "cuda":
         print(f"peak GPU memory {torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB")
 

@@ -57,6 +57,9 @@ def test_the_gpu_benchmark_in_its_cpu_form(capsys, monkeypatch):
     assert re.search(r"matrix products, fp32: [\d.]+ TFLOP/s", out)
     assert len(re.findall(r"separator, inference form +(?:fp32|bf16) batch +[12]: +[\d.]+ ms", out)) == 4
     assert re.search(r"from files to files, fp32, second pass for 100%: 2 clips", out)
+    assert re.search(r"universal separator +fp32: +[\d.]+ ms, largest error 0", out)
+    assert re.search(r"universal separator +bf16: +[\d.]+ ms, largest error [\d.]+e-0[2-9]", out)
+    assert re.search(r"label-queried separator +fp32: +[\d.]+ ms", out)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="only glibc says what is live")
