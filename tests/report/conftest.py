@@ -18,9 +18,12 @@ REQUIRED = "S5_REQUIRE_BROWSER"
 
 @pytest.fixture(scope="session")
 def made(examples_run, tmp_path_factory) -> Path:
-    """What `s5 separate` makes of the examples, nothing found where there is no target; not to be changed."""
+    """What `s5 separate` makes of the examples, but nothing found where there is no target, and a query that the gate
+    dropped; not to be changed.
+    """
     run = copied(examples_run, tmp_path_factory.mktemp("made") / "run")
     empty(run, "no_target")
+    gate(run, "clapping_two_speakers")
     return run
 
 
@@ -30,6 +33,15 @@ def empty(run: Path, clip: str) -> None:
     for stem in record["stems"]:
         (run / stem["file"]).unlink()
     (run / f"{clip}.json").write_text(json.dumps(record | {"stems": [], "queries": []}))
+
+
+def gate(run: Path, clip: str) -> None:
+    """Makes it one whose last dropped query was dropped by the gate, whatever the taggers think."""
+    path = run / f"{clip}.json"
+    record = json.loads(path.read_text())
+    query = [query for query in record["queries"] if query["dropped_by"]][-1]
+    query |= {"dropped_by": "gate", "reason": "confidence 0.2 is below the gate's 0.3"}
+    path.write_text(json.dumps(record))
 
 
 @pytest.fixture
