@@ -15,14 +15,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import machine
+from benchmarks.measure import DTYPES, machine, set_precision
 from s5cli.nn.core import core_of, lower
 from s5cli.nn.resunet import ResUNetK
 from s5cli.nn.unet import ResUNetConfig
 from tests.golden.golden import Case, Model, models
 from tests.golden.test_m2d import network_of
-
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def tagger(golden: Model) -> nn.Module:
@@ -41,7 +39,7 @@ def separator(golden: Model) -> nn.Module:
 
 def as_precise(network: nn.Module, way: str, device: torch.device) -> nn.Module:
     """A copy that computes in this way, and the flags that it needs."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = way == "tf32"
+    set_precision(way)
     twin = copy.deepcopy(network).to(device)
     if way in DTYPES:
         lower(core_of(twin), DTYPES[way])

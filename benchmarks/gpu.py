@@ -31,7 +31,7 @@ import torch
 from torch import nn
 
 from benchmarks import golden, separator
-from benchmarks.measure import error, interleaved, machine
+from benchmarks.measure import DTYPES, error, interleaved, machine, set_precision
 from benchmarks.plain import PlainResUNetK
 from s5cli.adapters.slots import SlotSeparator
 from s5cli.adapters.tracks import TrackTagger
@@ -49,7 +49,6 @@ from s5cli.scene import RATE_HZ, Bools, Queries, Scene, Stems
 from s5cli.systems.tagging_driven import Decision, TaggingDriven
 
 PASS_FLOP, TAGGER_4CH_FLOP, TAGGER_1CH_FLOP = 504e9, 217e9, 54e9  # of a clip of 10 s
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Sizes:
@@ -64,11 +63,6 @@ class Sizes:
         self.corrnet = SRCorrNetConfig(width=8, hidden=8, slot_hidden=8, heads=2, kernel=3, encoder_blocks=1,
                                        decoder_blocks=1, fold=16) if tiny else SRCorrNetConfig()  # fmt: skip
         self.matrix, self.copied_bytes = (256, 1 << 20) if tiny else (8192, 1 << 30)
-
-
-def set_precision(precision: str) -> None:
-    """TF32 or not, for matrix products and convolutions alike."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 def median_s(run: Callable[[], object], rounds: int, device: torch.device) -> float:

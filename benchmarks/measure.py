@@ -16,6 +16,15 @@ NOISY = 1.3
 is marked noisy: quote no wall time of it."""
 
 
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Of the precisions that change a core's numbers."""
+
+
+def set_precision(precision: str) -> None:
+    """TF32 or not, for matrix products and convolutions alike."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
 @dataclass(frozen=True)
 class Round:
     wall_s: float
