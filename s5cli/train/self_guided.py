@@ -7,7 +7,6 @@ and stay as they are.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s5cli.adapters.slots import label_vectors
-from s5cli.errors import UsageError, nearest
 from s5cli.labels import N_CLASSES, N_SLOTS
 from s5cli.nn.arcface import energy
 from s5cli.nn.class_decoder import Said
@@ -26,6 +24,7 @@ from s5cli.synth.library import Library
 from s5cli.synth.render import Rendered
 from s5cli.train.data import Batch, Scenes, padded
 from s5cli.train.enrolments import Enrolments
+from s5cli.train.given import Given
 from s5cli.train.losses import best_order
 from s5cli.train.recipe import Recipe, from_table
 from s5cli.train.self_guided_losses import (
@@ -40,7 +39,6 @@ from s5cli.train.self_guided_losses import (
     uniform_loss,
 )
 from s5cli.train.tasks import Validation
-from s5cli.weights import build, fetch, registry
 
 N_INTERFERENCE = 2
 
@@ -81,37 +79,6 @@ def others(rendered: Rendered) -> np.ndarray:
 
 
 # --- what is given ----------------------------------------------------------------------------------------------------
-
-
-class Given:
-    """A part of the registry that a task uses as it is, loaded when it is first asked, moved to where the data is."""
-
-    def __init__(self, part: str) -> None:
-        self.part = part
-
-    @cached_property
-    def path(self) -> Path:
-        """Its weights, fetched if need be.
-
-        Raises:
-            UsageError: the registry has no such part.
-            NeedsTrainingError: it has to be trained before.
-            WeightsError: the weights cannot be had.
-        """
-        known = registry.registry()
-        if self.part not in known.parts:
-            hint = nearest(self.part, known.parts)
-            raise UsageError(f"the registry has no part {self.part!r}{hint}")
-        file = known.parts[self.part].file
-        return fetch.fetch_all(f"part {self.part!r}", [file], known, fetch.Access())[0]
-
-    @cached_property
-    def network(self) -> Any:
-        return build.load_network(registry.registry().parts[self.part], self.path).requires_grad_(False)
-
-    @torch.no_grad()
-    def __call__(self, first: Tensor, *inputs: Tensor) -> Any:
-        return self.network.to(first.device)(first, *inputs)
 
 
 def listened(given: Given, stems: Tensor, mixture: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from s5cli.train.recipe import Recipe, named
 
 TASKS: Mapping[str, str] = {
     "tagger": "s5cli.train.tasks:Tagger",
+    "stem_tagger": "s5cli.train.stem_tagger:StemTagger",
     "separator": "s5cli.train.tasks:Separator",
     "label_queried": "s5cli.train.label_queried:LabelQueried",
     "frame_tagger": "s5cli.train.label_queried:FrameTagger",

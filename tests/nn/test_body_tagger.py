@@ -1,6 +1,7 @@
 """Laws of the compact tagger: level, frames, tracks made of counts, directions, and what it begins as."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -83,6 +84,22 @@ def test_what_is_there_is_the_mean_over_channel_0_and_beams():
     counts, frames = network.counted(waveform)
     torch.testing.assert_close(counts[:, 0], torch.stack([found[0][:, 0] for found in each]).mean(dim=0))
     torch.testing.assert_close(frames, torch.stack([found[1] for found in each]).mean(dim=0))
+
+
+def test_in_training_only_some_are_heard():
+    """What is drawn differs from step to step; in evaluation all are heard."""
+    whole = BodyTaggerConfig(
+        channels=4, beams=4, width=0.1, dropout=0, gain_db=0, filter_deviation=0, masked_bands=0, masked_hops=0
+    )
+    torch.manual_seed(0)
+    every = BodyTagger(whole)
+    some = BodyTagger(replace(whole, training_views=2))
+    some.load_state_dict(every.state_dict())
+    some.body.eval()  # batch statistics as they are
+    waveform = noise(4)
+    of_pairs = [some.counted(waveform)[1] for _ in range(40)]
+    assert 2 < len({round(float(frames.sum()), 3) for frames in of_pairs}) <= 10, "pairs of five"
+    assert torch.equal(some.eval()(waveform), every.eval()(waveform))
 
 
 def test_a_beam_hears_what_another_direction_drowns():
