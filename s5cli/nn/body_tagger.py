@@ -43,7 +43,6 @@ _START_SCALE, _START_SHIFT = 0.5, 5.5
 class BodyTaggerConfig:
     channels: int = 1  # 1 or 4
     beams: int = 0  # horizontal cardioids that are heard beside channel 0, where there are four
-    training_views: int = 0  # how many of these, drawn by lot, a training step hears; 0: all
     width: float = 0.4  # of the body
     classes: int = 18
     tracks: int = 3
@@ -213,8 +212,6 @@ class BodyTagger(Network):
         """Logits of counts [b, 3, 18], see `CountHead`, and of frames [b, n, 18]."""
         c = self.config
         heard = beams(waveform, c.beams) if self.channels > 1 else waveform
-        if self.training and 0 < c.training_views < heard.shape[1]:
-            heard = heard[:, torch.randperm(heard.shape[1])[: c.training_views]]
         level = heard.square().mean(dim=-1, keepdim=True).sqrt().clamp_min(1e-6)
         gain = c.level / level
         if self.training:

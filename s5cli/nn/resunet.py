@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s5cli.nn.apart import apart
 from s5cli.nn.ears import Clues, Ears, ears_state
 from s5cli.nn.efficientat import RATE_HZ
 from s5cli.nn.film import Shifts
@@ -103,11 +104,12 @@ class ResUNetK(nn.Module):
         for row, asked in enumerate((slots.sum(dim=-1) != 0).tolist()):
             if places := [slot for slot, is_asked in enumerate(asked) if is_asked]:
                 x = spectrum.complex[row]
-                separated = (
-                    self.polar_mask(x, maps[row], places)
-                    if shares is None
-                    else self.shared_out(x, shares.mask[row, places], shares.lean[row, places])
-                )
+                if shares is None:
+                    separated = self.polar_mask(x, maps[row], places)
+                else:
+                    separated = self.shared_out(x, shares.mask[row, places], shares.lean[row, places])
+                    if self.config.apart and not self.training:
+                        separated = self.told_apart(x, separated, shares.mask[row, places], slots[row, places])
                 waveform[row, places] = self.synthesise(separated, mixture.shape[-1])
         return waveform * level
 
@@ -196,6 +198,20 @@ class ResUNetK(nn.Module):
         x = self.patches(spectrum)  # [m, p, n, f]
         beam = x[0] + sum(lean[:, axis, None] * x[1 + axis] for axis in range(3))
         return self.unpatched(mask * beam, spectrum.shape[1])
+
+    def told_apart(self, spectrum: Tensor, separated: Tensor, mask: Tensor, query: Tensor) -> Tensor:
+        """Stems [a, n, f] of one clip; those of one class are shares of channel 0 by direction instead.
+
+        `mask` [a, p, n, f] is what each slot gets, `query` [a, k] what it asked for.
+        """
+        classes = query.argmax(dim=-1)
+        for label in classes.unique().tolist():
+            of_one = (classes == label).nonzero()[:, 0]
+            if len(of_one) > 1:
+                together = self.unpatched(mask[of_one].sum(dim=0), spectrum.shape[1])
+                shares = apart(spectrum, together, len(of_one), self.config.apart)
+                separated = separated.index_copy(0, of_one, shares * together * spectrum[0])
+        return separated
 
     def patches(self, maps: Tensor) -> Tensor:
         """[…, n, f] to […, p, n, f]: the p bins of each patch side by side, padded as the network sees them."""

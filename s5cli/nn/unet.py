@@ -28,6 +28,7 @@ class ResUNetConfig:
     mask: Literal["polar", "share"] = "polar"
     ears: float = 0.0  # width of a frozen tagger's body that gives clues (`nn/ears.py`); 0: none
     refined: bool = False  # shares are corrected by where they come from
+    apart: float = 0.0  # how sharply slots of one class are told apart by direction, once trained; 0: not at all
     channels: int = 4
     slots: int = 3
     classes: int = 18

@@ -85,27 +85,6 @@ def test_what_is_there_is_the_mean_over_channel_0_and_beams():
     torch.testing.assert_close(frames, torch.stack([found[1] for found in each]).mean(dim=0))
 
 
-def test_in_training_only_some_are_heard():
-    """What is drawn differs from step to step; in evaluation all are heard."""
-    network = BodyTagger(BodyTaggerConfig(channels=4, beams=4, width=0.1, gain_db=0.0, training_views=2))
-    waveform = noise(4)
-    views = beams(waveform, 4)
-    views = views / views.square().mean(dim=-1, keepdim=True).sqrt() * network.config.level
-    given = []
-    network.to_mel.register_forward_hook(lambda module, inputs, output: given.append(inputs[0]))
-
-    def heard() -> list[int]:
-        network.counted(waveform)
-        each = given.pop().unflatten(0, (len(waveform), -1))[:, :, 0]
-        return [view for view in range(5) if any(torch.allclose(one, views[:, view]) for one in each.unbind(dim=1))]
-
-    drawn = {tuple(heard()) for _ in range(12)}
-    assert {len(views) for views in drawn} == {2}
-    assert len(drawn) > 2
-    network.eval()
-    assert heard() == [0, 1, 2, 3, 4]
-
-
 def test_a_beam_hears_what_another_direction_drowns():
     """A cardioid has its zero opposite to where it points: of two sources it leaves one."""
     torch.manual_seed(3)
