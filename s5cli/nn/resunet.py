@@ -19,6 +19,7 @@ from s5cli.nn.film import Shifts
 from s5cli.nn.prepared import prepare
 from s5cli.nn.share import Field, ShareHead
 from s5cli.nn.unet import LEVELS, ResUNetConfig, UNet, shift_places
+from s5cli.nn.wiener import wiener
 
 _FLOOR = 1e-10
 _STRIP_FRAMES = 32  # of masks, on a CPU
@@ -107,9 +108,10 @@ class ResUNetK(nn.Module):
                 if shares is None:
                     separated = self.polar_mask(x, maps[row], places)
                 else:
-                    separated = self.shared_out(x, shares.mask[row, places], shares.lean[row, places])
-                    if self.config.apart and not self.training:
-                        separated = self.told_apart(x, separated, shares.mask[row, places], slots[row, places])
+                    mask = shares.mask[row, places]
+                    separated = self.shared_out(x, mask, shares.lean[row, places])
+                    if not self.training:
+                        separated = self.after(x, separated, self.unpatched(mask, x.shape[1]), slots[row, places])
                 waveform[row, places] = self.synthesise(separated, mixture.shape[-1])
         return waveform * level
 
@@ -199,19 +201,24 @@ class ResUNetK(nn.Module):
         beam = x[0] + sum(lean[:, axis, None] * x[1 + axis] for axis in range(3))
         return self.unpatched(mask * beam, spectrum.shape[1])
 
-    def told_apart(self, spectrum: Tensor, separated: Tensor, mask: Tensor, query: Tensor) -> Tensor:
-        """Stems [a, n, f] of one clip; those of one class are shares of channel 0 by direction instead.
+    def after(self, spectrum: Tensor, separated: Tensor, mask: Tensor, query: Tensor) -> Tensor:
+        """What follows once the network is trained: stems [a, n, f] of one clip, with their mask and query [a, k]."""
+        if self.config.apart:
+            separated, mask = self.told_apart(spectrum, separated, mask, query.argmax(dim=-1))
+        if self.config.wiener:
+            separated = (separated + mask.sqrt() * wiener(spectrum, mask)) / 2
+        return separated
 
-        `mask` [a, p, n, f] is what each slot gets, `query` [a, k] what it asked for.
-        """
-        classes = query.argmax(dim=-1)
+    def told_apart(self, spectrum: Tensor, separated: Tensor, mask: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Stems and masks [a, n, f]; those of one class are shares of channel 0 by direction."""
         for label in classes.unique().tolist():
             of_one = (classes == label).nonzero()[:, 0]
             if len(of_one) > 1:
-                together = self.unpatched(mask[of_one].sum(dim=0), spectrum.shape[1])
-                shares = apart(spectrum, together, len(of_one), self.config.apart)
-                separated = separated.index_copy(0, of_one, shares * together * spectrum[0])
-        return separated
+                together = mask[of_one].sum(dim=0)
+                shares = together * apart(spectrum, together, len(of_one), self.config.apart)
+                mask = mask.index_copy(0, of_one, shares)
+                separated = separated.index_copy(0, of_one, shares * spectrum[0])
+        return separated, mask
 
     def patches(self, maps: Tensor) -> Tensor:
         """[…, n, f] to […, p, n, f]: the p bins of each patch side by side, padded as the network sees them."""

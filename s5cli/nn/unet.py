@@ -29,6 +29,7 @@ class ResUNetConfig:
     ears: float = 0.0  # width of a frozen tagger's body that gives clues (`nn/ears.py`); 0: none
     refined: bool = False  # shares are corrected by where they come from
     apart: float = 0.0  # how sharply slots of one class are told apart by direction, once trained; 0: not at all
+    wiener: bool = False  # whether, once trained, stems are averaged with those of a filter over channels
     channels: int = 4
     slots: int = 3
     classes: int = 18
