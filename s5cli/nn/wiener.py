@@ -25,13 +25,14 @@ def wiener(spectrum: Tensor, mask: Tensor) -> Tensor:
     >>> bool((found - left * mask).abs().max() < 0.01)
     True
     """
-    x = spectrum.permute(2, 0, 1)  # [f, m, n]
-    own = torch.einsum("fcn,anf,fdn->afcd", x, mask.to(x.dtype), x.conj())
-    every = (x @ x.mH)[None]
+    x = spectrum.permute(2, 0, 1).contiguous()  # [f, m, n]
+    heard = x.mH.resolve_conj()
+    own = (mask.transpose(1, 2)[:, :, None] * x[:, :1]) @ heard  # of channel 0 with all, [a, f, 1, m]
+    every = x @ heard
     power = every.diagonal(dim1=-2, dim2=-1).real.mean(dim=-1)
     every = every + (_LEAST * power + 1e-8)[..., None, None] * torch.eye(len(spectrum), device=x.device)
-    weights = solved(every.expand_as(own), own[..., :1])[..., 0]  # [a, f, m]
-    return torch.einsum("afc,fcn->anf", weights.conj(), x)
+    weights = solved(every.expand(len(mask), *every.shape), own.mH)  # [a, f, m, 1]
+    return (weights.mH @ x)[:, :, 0].transpose(1, 2)
 
 
 def solved(matrices: Tensor, of: Tensor) -> Tensor:
