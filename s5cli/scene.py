@@ -6,6 +6,7 @@ f frequency bins, n frames, t samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -47,12 +48,21 @@ class Scene:
     audio: Tensor  # [m, t] float32
 
 
-def by_length(waveforms: Sequence[Tensor], rows: Iterable[int], most: int) -> list[list[int]]:
-    """`rows` in groups of waveforms of one length, at most `most` to a group: what may share a forward pass."""
+def by_length(
+    waveforms: Sequence[Tensor], rows: Iterable[int], most: int, n_numbers: float = math.inf
+) -> list[list[int]]:
+    """`rows` in groups of waveforms of one length: what may share a forward pass.
+
+    At most `most` to a group, and no more than `n_numbers` samples of all channels, if that is not one waveform alone.
+    """
     groups: dict[int, list[int]] = {}
     for row in rows:
         groups.setdefault(waveforms[row].shape[-1], []).append(row)
-    return [group[i : i + most] for group in groups.values() for i in range(0, len(group), most)]
+    found = []
+    for group in groups.values():
+        size = max(1, int(min(most, n_numbers / max(1, waveforms[group[0]].numel()))))
+        found += [group[i : i + size] for i in range(0, len(group), size)]
+    return found
 
 
 # --- what networks say and are asked ----------------------------------------------------------------------------------

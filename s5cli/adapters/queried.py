@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s5cli.adapters.part import Adapter, heard
+from s5cli.adapters.part import Adapter, heard, most_numbers
 from s5cli.adapters.tracks import softmax
 from s5cli.labels import N_CLASSES, N_SLOTS
 from s5cli.nn.blocks import PRESETS, in_blocks
@@ -36,7 +36,7 @@ class WhenTagger(Adapter):
         waveforms = [heard(scene, self.network.channels) for scene in scenes]
         logits = np.zeros((len(scenes), N_SLOTS, N_CLASSES + 1))
         frames: dict[int, Floats] = {}
-        for rows in by_length(waveforms, range(len(waveforms)), self.max_batch):
+        for rows in by_length(waveforms, range(len(waveforms)), self.max_batch, most_numbers(self.device)):
             logits[rows], found = self._forward(torch.stack([waveforms[row] for row in rows]))
             frames |= dict(zip(rows, found, strict=True))
         n_most = max((found.shape[1] for found in frames.values()), default=0)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s5cli.adapters.part import Adapter, heard
+from s5cli.adapters.part import Adapter, heard, most_numbers
 from s5cli.labels import N_CLASSES, N_SLOTS
 from s5cli.scene import N_CHANNELS, Floats, Scene, Tags, by_length
 
@@ -15,8 +15,9 @@ from s5cli.scene import N_CHANNELS, Floats, Scene, Tags, by_length
 class TrackTagger(Adapter):
     """Scenes to the class probabilities of every track, of which the network gives logits: [b, c, t] to [b, s, 19].
 
-    Scenes of equal length share a forward pass, at most `max_batch` of them at once: the stems of a whole batch may
-    come in one call. With one channel it hears channel 0, so that single-channel stems can be tagged too.
+    Scenes of equal length share a forward pass, at most `max_batch` of them at once, and on a CPU fewer where they are
+    long: the stems of a whole batch may come in one call. With one channel it hears channel 0, so that single-channel
+    stems can be tagged too.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class TrackTagger(Adapter):
         """
         logits = np.zeros((len(scenes), N_SLOTS, N_CLASSES + 1))
         waveforms = [heard(scene, self.channels) for scene in scenes]
-        for rows in by_length(waveforms, range(len(waveforms)), self.max_batch):
+        for rows in by_length(waveforms, range(len(waveforms)), self.max_batch, most_numbers(self.device)):
             logits[rows] = self._forward(torch.stack([waveforms[row] for row in rows]))
         return Tags(softmax(logits))
 

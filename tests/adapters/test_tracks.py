@@ -48,6 +48,15 @@ def test_batches_change_nothing_but_their_number(lengths, max_batch):
         np.testing.assert_allclose(tags.probabilities[row], alone.probabilities[0], atol=1e-5)
 
 
+def test_long_clips_go_through_a_cpu_alone_and_short_ones_together():
+    of_four, of_one = MomentTagger(4), MomentTagger(1)
+    clips = scenes_of([320_000] * 2 + [32_000] * 3)
+    TrackTagger(of_four)(clips)
+    assert of_four.batches == [(1, 4, 320_000)] * 2 + [(3, 4, 32_000)]
+    TrackTagger(of_one, channels=1)(scenes_of([320_000] * 6, channels=1))
+    assert of_one.batches == [(4, 1, 320_000), (2, 1, 320_000)]
+
+
 def test_probabilities_are_a_float64_softmax_of_the_logits():
     scenes, network = scenes_of([100, 100]), MomentTagger(4).eval()
     with torch.no_grad():
