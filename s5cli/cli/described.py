@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from s5cli.cli.listed import Table, count, described, part_parameters
 from s5cli.cli.rows import print_json, print_rows
-from s5cli.cli.systems import Table, count, described, part_parameters
 from s5cli.knobs import Knob, Option, finite_or_text, setting
 from s5cli.study.rows import ablation_rows
 from s5cli.system import Streaming
