@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import s5cli
-from s5cli.cli.systems import part_parameters
+from s5cli.cli.listed import part_parameters
 from s5cli.errors import NeedsTrainingError
 from s5cli.knobs import setting
 from s5cli.train.recipe import read_recipe
