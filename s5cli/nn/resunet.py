@@ -110,8 +110,7 @@ class ResUNetK(nn.Module):
                 else:
                     mask = shares.mask[row, places]
                     separated = self.shared_out(x, mask, shares.lean[row, places])
-                    if not self.training:
-                        separated = self.after(x, separated, self.unpatched(mask, x.shape[1]), slots[row, places])
+                    separated = self.postprocessed(x, separated, mask, slots[row, places])
                 waveform[row, places] = self.synthesise(separated, mixture.shape[-1])
         return waveform * level
 
@@ -201,8 +200,11 @@ class ResUNetK(nn.Module):
         beam = x[0] + sum(lean[:, axis, None] * x[1 + axis] for axis in range(3))
         return self.unpatched(mask * beam, spectrum.shape[1])
 
-    def after(self, spectrum: Tensor, separated: Tensor, mask: Tensor, query: Tensor) -> Tensor:
-        """What follows once the network is trained: stems [a, n, f] of one clip, with their mask and query [a, k]."""
+    def postprocessed(self, spectrum: Tensor, separated: Tensor, mask: Tensor, query: Tensor) -> Tensor:
+        """Stems [a, n, f] of one clip, with their masks [a, p, n, f] and query [a, k]; as they are while it learns."""
+        if self.training or not (self.config.apart or self.config.wiener):
+            return separated
+        mask = self.unpatched(mask, spectrum.shape[1])
         if self.config.apart:
             separated, mask = self.told_apart(spectrum, separated, mask, query.argmax(dim=-1))
         if self.config.wiener:

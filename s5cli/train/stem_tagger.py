@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from s5cli.labels import N_CLASSES, N_SLOTS
+from s5cli.nn.ears import full_precision
 from s5cli.scene import EMPTY, N_CHANNELS
 from s5cli.synth.library import Library
 from s5cli.train.data import Batch, Scenes
@@ -39,8 +40,10 @@ class StemTagger(Tagger):
             yield "[config] channels must be 1, as stems have one"
         if not settings.separators:
             yield "[options] must name the separators whose stems are to be learned"
-        if not 0 <= settings.stems <= recipe.schedule.batch_size:
-            yield "[options] stems must be at least 0 and at most the batch_size"
+        if not 1 <= settings.stems <= recipe.schedule.batch_size:
+            yield "[options] stems must be at least 1 and at most the batch_size"
+        if not 0 <= settings.absent <= 1:
+            yield "[options] absent must be between 0 and 1"
         for given in self.given:
             given.path  # noqa: B018  # before anything is rendered
 
@@ -63,7 +66,8 @@ class StemTagger(Tagger):
         separate = self.given[int(torch.randint(len(self.given), ()))]
         rows = torch.arange(n, device=slots.device)
         part = Batch(batch.mixture[:n], batch.targets[:n], asked)
-        stems = separate(part.mixture, part.query)[rows, slots][:, None]
+        with full_precision(batch.mixture.device.type):
+            stems = separate(part.mixture, part.query)[rows, slots][:, None]
         is_there = asked[rows, slots] == batch.classes[rows, slots]
         here = (torch.arange(N_SLOTS, device=slots.device) == slots[:, None]) & is_there[:, None]
         return Batch(

@@ -4,10 +4,14 @@ import math
 from dataclasses import replace
 
 import pytest
+import soundfile
 import torch
 
+from s5cli.labels import CLASSES
 from s5cli.nn.apart import apart, centres, guesses
 from s5cli.nn.resunet import ResUNetK
+from s5cli.train.given import Given
+from tests.conftest import EXAMPLES
 from tests.nn.test_share import CONFIG, query_of
 
 N_FFT, HOP = 1024, 512
@@ -129,3 +133,16 @@ def test_while_it_learns_the_network_answers_alone(pair):
     assert torch.equal(telling.train()(mixture, query), expected)
     for network in pair:
         network.eval()
+
+
+def test_the_embedded_separators_tell_two_speakers_apart():
+    """On the example with two of them, where the network alone gives them stems that are nearly the same."""
+    waveform = torch.from_numpy(soundfile.read(EXAMPLES / "clapping_two_speakers.flac", dtype="float32")[0].T)[None]
+    query = query_of(CLASSES.index("Speech"), CLASSES.index("Speech"), -1).flatten(1)
+    for name in ("separator-a", "separator-b"):
+        network = Given(name).network
+        with torch.inference_mode():
+            found = network(waveform, query)[0, :2]
+            network.config = replace(network.config, apart=0.0, wiener=False)
+            alone = network(waveform, query)[0, :2]
+        assert abs(torch.corrcoef(found)[0, 1]) < 0.3 < abs(torch.corrcoef(alone)[0, 1])

@@ -54,6 +54,15 @@ def test_the_first_clips_become_one_of_their_stems(library, batch):
         torch.testing.assert_close(with_stems.mixture[clip], separated[0, slot][None], atol=1e-5, rtol=0)
 
 
+def test_stems_do_not_depend_on_the_precision_of_the_run(library, batch):
+    torch.manual_seed(0)
+    expected = task(library).with_stems(batch).mixture
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = task(library).with_stems(batch).mixture
+    assert torch.equal(found, expected)
+
+
 def test_what_is_asked_for_and_absent_is_nothing(library, batch):
     with_stems = task(library, absent=1.0).with_stems(batch)
     assert (with_stems.classes[:2] == EMPTY).all()
@@ -87,7 +96,9 @@ def test_a_run(library, tmp_path):
     [
         ({"config": {**TAGGER.config, "channels": 4}}, "channels must be 1"),
         ({"options": {}}, "must name the separators"),
-        ({"options": {"separators": ("separator-a",), "stems": 4}}, "stems must be at least 0 and at most"),
+        ({"options": {"separators": ("separator-a",), "stems": 4}}, "stems must be at least 1 and at most"),
+        ({"options": {"separators": ("separator-a",), "stems": 0}}, "stems must be at least 1 and at most"),
+        ({"options": {"separators": ("separator-a",), "absent": 1.5}}, "absent must be between 0 and 1"),
         ({"options": {"separators": ("separator-c",)}}, "no part 'separator-c'"),
     ],
 )
